@@ -1,0 +1,97 @@
+# Everything happens inside this checkout: the environment is .venv, the caches are beside it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint soak clean
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+help: ## Show these lines
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+install: $(VENV)/.installed ## Install FlexMPI and MPICH into .venv (PYTHON=... chooses the interpreter, 3.11 or newer)
+	@:
+
+demo: $(VENV)/.installed ## Run the demo: a small job grows and shrinks on this machine
+	@$(BIN)/flexmpi demo
+
+test: lint $(VENV)/.slurm-tried ## Run the checks of `make lint`, then the tests
+	@$(BIN)/python -m pytest -m "not soak"
+
+soak: $(VENV)/.installed-dev ## Run the long forms of the randomised tests
+	@$(BIN)/python -m pytest -m soak -s --timeout 7200
+
+# The examples and their plain twins have the same module names, hence the explicit bases.
+lint: $(VENV)/.installed-dev ## Check style, types and the arrows between modules
+	@$(BIN)/python -m ruff check
+	@$(BIN)/python -m ruff format --check
+	@$(BIN)/python -m mypy --explicit-package-bases flexmpi examples
+	@MYPYPATH=slurm $(BIN)/python -m mypy --explicit-package-bases slurm
+	@$(BIN)/lint-imports
+
+clean: ## Remove .venv, caches and built files
+	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build *.egg-info
+
+# A .venv that came along when the checkout was moved or copied would run the code of the old place.
+ifneq ($(file <$(VENV)/.created),$(CURDIR))
+.PHONY: $(VENV)/.created
+endif
+
+$(VENV)/.created:
+	@command -v "$(PYTHON)" >/dev/null || { $(call FAIL,no command $(PYTHON)$(COMMA) $(EXPECTED)); }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ $(call FAIL,$(PYTHON) is $$("$(PYTHON)" --version 2>&1)$(COMMA) $(EXPECTED)); }
+	@$(CAN_MAKE_VENV) || { $(INSTALL_PYTHON_VENV); }
+	@$(CAN_MAKE_VENV) || { $(call FAIL,$(PYTHON) has no ensurepip: install the system package python3-venv); }
+	@"$(PYTHON)" -m venv --clear $(VENV)
+	@pwd -P > $@
+
+COMMA := ,
+EXPECTED := expected Python 3.11 or newer: make install PYTHON=/path/to/python3
+FAIL = echo "make: error: $(1)" >&2; exit 1
+CAN_MAKE_VENV = "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null
+
+# Debian and Ubuntu keep what makes a virtual environment in a package of its own.
+define INSTALL_PYTHON_VENV
+sudo=$$([ "$$(id -u)" = 0 ] || echo 'sudo -n'); \
+if command -v apt-get >/dev/null && $$sudo true 2>/dev/null; then \
+	echo 'installing the system package python3-venv'; \
+	$$sudo apt-get -qq update >/dev/null; \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq --yes install python3-venv >/dev/null || true; \
+fi
+endef
+
+$(VENV)/.installed: pyproject.toml $(VENV)/.created
+	@$(PIP_INSTALL) --editable '.[mpich]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@$(PIP_INSTALL) --editable '.[mpich,dev]'
+	@touch $@
+
+$(VENV)/.slurm-tried: $(VENV)/.created
+	@$(INSTALL_SLURM)
+	@touch $@
+
+# tests/slurm need these; where they may not be installed the tests are skipped and say why. Never on a machine that has
+# another Slurm, and the daemons that Debian starts are stopped: the tests bring their own.
+SLURM_PACKAGES := slurmctld slurmd slurm-client munge
+define INSTALL_SLURM
+sudo=$$([ "$$(id -u)" = 0 ] || echo 'sudo -n'); \
+has() { dpkg --status "$$1" 2>/dev/null | grep -q '^Status: .* installed$$'; }; \
+new=; for package in $(SLURM_PACKAGES); do has $$package || new="$$new $$package"; done; \
+if [ "$$new" ] && [ ! -e /etc/slurm/slurm.conf ] && { has slurm-client || ! command -v sbatch >/dev/null; } && \
+		command -v apt-get >/dev/null && $$sudo true 2>/dev/null; then \
+	echo "installing the system packages$$new, for tests/slurm"; \
+	$$sudo apt-get -qq update >/dev/null; \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq --yes install $$new >/dev/null || true; \
+	if [ -d /run/systemd/system ]; then \
+		for unit in $$new; do $$sudo systemctl --quiet disable --now $$unit 2>/dev/null || true; done; \
+	fi; \
+fi
+endef
