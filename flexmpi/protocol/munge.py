@@ -1,0 +1,95 @@
+"""The commands `munge` and `unmunge`, run with a time limit: credentials that prove a user to all nodes of a cluster.
+
+What a credential says is `auth`'s. https://github.com/dun/munge/wiki/Man-1-unmunge
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from flexmpi.errors import AuthenticationError
+from flexmpi.protocol.auth import Identity, Signed
+
+SUCCESS, EXPIRED, REWOUND, REPLAYED = 0, 15, 16, 17
+"""Exit statuses of `unmunge`, those of ``munge_err_t`` in munge.h."""
+
+_WHY = {
+    EXPIRED: "it has expired",
+    REWOUND: "it is from the future: the clocks of the two nodes differ",
+}
+
+
+@dataclass(frozen=True)
+class Munge:
+    """The authority that Slurm sites have.
+
+    Attributes
+    ----------
+    socket
+        Where munged listens; None for the usual place.
+    limit_s
+        How long a command may take. The methods block so long at most.
+    lifetime_s
+        How long a credential is good; None for the site's usual time.
+    """
+
+    socket: Path | None = None
+    limit_s: float = 10.0
+    lifetime_s: int | None = None
+
+    def sign(self, payload: str) -> str:
+        """Return a credential for a payload; raises AuthenticationError, with munge's words."""
+        lifetime = [] if self.lifetime_s is None else [f"--ttl={self.lifetime_s}"]
+        made = self._ask(["munge", *lifetime], payload)
+        if made.returncode != SUCCESS:
+            raise AuthenticationError(f"no credential could be made: {_words(made)}")
+        return made.stdout.strip()
+
+    def read(self, credential: str) -> Signed:
+        """Return what a credential says and who made it; raises AuthenticationError where it is not genuine or expired."""
+        read = self._ask(["unmunge", "--numeric", "--keys=UID,GID,LENGTH"], credential)
+        # munged remembers what it has read, and an agent that is restarted may read a message again; `identify` makes
+        # that harmless.
+        if read.returncode not in (SUCCESS, REPLAYED):
+            raise AuthenticationError(f"the credential was refused: {_WHY.get(read.returncode) or _words(read)}")
+        return parse_unmunge(read.stdout)
+
+    def _ask(self, command: list[str], text: str) -> subprocess.CompletedProcess[str]:
+        where = [] if self.socket is None else [f"--socket={self.socket}"]
+        try:
+            return subprocess.run(
+                [*command, *where],
+                input=text,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=self.limit_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise AuthenticationError(f"{command[0]} did not answer within {self.limit_s:g} s") from None
+        except OSError as error:
+            raise AuthenticationError(f"cannot run {command[0]}: {error.strerror or error}") from None
+
+
+def parse_unmunge(output: str) -> Signed:
+    """Read what ``unmunge --numeric --keys=UID,GID,LENGTH`` prints: the figures, an empty line, the payload.
+
+    Raises
+    ------
+    AuthenticationError
+        It is not the expected form.
+    """
+    head, _, payload = output.partition("\n\n")
+    figures = {key: int(value) for key, value in re.findall(r"^(\w+): *([0-9]+)$", head, re.MULTILINE)}
+    if figures.keys() != {"UID", "GID", "LENGTH"} or figures["LENGTH"] != len(payload):
+        raise AuthenticationError("unmunge printed something else than UID, GID, LENGTH and the payload")
+    return Signed(payload, Identity(figures["UID"], figures["GID"]))
+
+
+def _words(ended: subprocess.CompletedProcess[str]) -> str:
+    words = " ".join(ended.stderr.split())
+    return words.removeprefix(f"{ended.args[0]}: Error: ") or f"{ended.args[0]} ended with status {ended.returncode}"

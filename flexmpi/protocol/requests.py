@@ -1,0 +1,297 @@
+"""What people's commands and the agent say to each other: bytes to frozen values and back, with no socket in sight.
+
+A question is answered by a list. What changes something is answered twice: accepted, then done or failed; or rejected at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from flexmpi.protocol.auth import Action
+from flexmpi.protocol.messages import Cost, Done, Failed, NodeNames, Rejected
+from flexmpi.protocol.slurm_commands import Submission
+from flexmpi.protocol.wire import (
+    CommandId,
+    Count,
+    Credential,
+    JobName,
+    JobNumber,
+    Line,
+    Message,
+    NodeName,
+    PolicyName,
+    PositiveCount,
+    Seconds,
+    UserNumber,
+    Value,
+    decode,
+    kinds_of,
+)
+
+LONGEST_SCRIPT = 4 * 1024 * 1024
+
+Mode = Literal["observe", "on", "off", "drain"]
+"""Of decisions: record them only; carry them out; give everything extra back; give out nothing more."""
+
+
+class Request(Message):
+    """What every request has.
+
+    Attributes
+    ----------
+    dry_run
+        Say what would be done, and do nothing.
+    credential
+        Who asks, see `flexmpi.protocol.auth`.
+    """
+
+    dry_run: bool = False
+    credential: Annotated[Credential, Field(repr=False)]
+
+
+class Jobs(Request):
+    """Which jobs there are."""
+
+    kind: Literal["jobs"] = "jobs"
+
+
+class Nodes(Request):
+    """Which nodes there are, and who has them."""
+
+    kind: Literal["nodes"] = "nodes"
+
+
+class History(Request):
+    """What was decided, the newest last: of one job or of all, at most so many entries."""
+
+    kind: Literal["history"] = "history"
+    job: JobName | None = None
+    entries: PositiveCount = 1000
+
+
+class OnJob(Request):
+    """What every request that changes a job has: which."""
+
+    job: JobName
+
+
+class _Size(OnJob):
+    """How many nodes, or which; where neither is said the agent chooses."""
+
+    count: PositiveCount | None = None
+    nodes: NodeNames = ()
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.count is not None and self.nodes:
+            raise ValueError("count and nodes cannot both be given")
+        return self
+
+
+class Expand(_Size):
+    """Give a job more nodes."""
+
+    kind: Literal["expand"] = "expand"
+
+
+class Shrink(_Size):
+    """Take nodes from a job."""
+
+    kind: Literal["shrink"] = "shrink"
+
+
+class Balance(OnJob):
+    """Have a job share its rows anew."""
+
+    kind: Literal["balance"] = "balance"
+
+
+class Stop(OnJob):
+    """End a job."""
+
+    kind: Literal["stop"] = "stop"
+
+
+class SetPolicy(Request):
+    """Change the policy, or say which it is."""
+
+    kind: Literal["policy"] = "policy"
+    name: PolicyName | None = None
+
+
+class SetMode(Request):
+    """Change the mode, or say which it is."""
+
+    kind: Literal["mode"] = "mode"
+    mode: Mode | None = None
+
+
+def _script(text: str) -> str:
+    if not text.startswith("#!"):  # a path would be read with the agent's rights, in the agent's folder
+        raise ValueError("expected the text of a script, which begins with '#!'")
+    return text
+
+
+class Submit(Request):
+    """Submit a job to the agent's own manager of this machine's nodes. The fields are those of `Submission`."""
+
+    kind: Literal["submit"] = "submit"
+    script: Annotated[str, Field(max_length=LONGEST_SCRIPT), AfterValidator(_script)]
+    arguments: tuple[str, ...] = ()
+    name: Line | None = None
+    nodes: PositiveCount = 1
+    maximum_nodes: PositiveCount | None = None
+    tasks: PositiveCount | None = None
+    time_limit_s: Annotated[float, Field(gt=0)] | None = None
+    output: str | None = None
+    directory: str | None = None
+    environment: dict[str, str] = Field(default_factory=dict, repr=False)
+
+    def submission(self) -> Submission:
+        """Return what a resource manager is given; raises ConfigurationError where a value has no meaning."""
+        return Submission(**self.model_dump(exclude=set(Request.model_fields) | {"kind"}))
+
+
+AnyRequest = Jobs | Nodes | History | Expand | Shrink | Balance | Stop | SetPolicy | SetMode | Submit
+
+
+def action_of(request: AnyRequest) -> Action:
+    """Return what somebody who asks this must be allowed to do; a dry run needs what the real one needs."""
+    match request:
+        case Jobs() | Nodes() | History() | SetPolicy(name=None) | SetMode(mode=None):
+            return Action.READ
+        case _:
+            return Action(request.kind)
+
+
+class JobRow(Value):
+    """A job with its companions as one.
+
+    Attributes
+    ----------
+    job
+        Its number, or its key where it has none.
+    state
+        The resource manager's word.
+    why
+        Why it waits, or is not resized.
+    nodes
+        Those it holds, the companions' among them.
+    companions
+        The jobs that hold nodes for it.
+    node_hours
+        Used so far by all of them.
+    """
+
+    job: JobName
+    name: Line
+    uid: UserNumber
+    user: Line
+    state: Line
+    why: Line | None = None
+    elastic: bool
+    nodes: NodeNames
+    ranks: Count | None = None
+    minimum_nodes: PositiveCount
+    maximum_nodes: PositiveCount
+    companions: tuple[JobNumber, ...] = ()
+    node_hours: Annotated[float, Field(ge=0)]
+
+
+class NodeRow(Value):
+    """A node: what is said of it, the job that has it, and why it cannot be given to one."""
+
+    node: NodeName
+    cores: Count
+    states: tuple[Line, ...]
+    job: JobName | None = None
+    why: Line | None = None
+
+
+class HistoryRow(Value):
+    """A decision and what came of it.
+
+    Attributes
+    ----------
+    decided_at
+        Seconds of the epoch.
+    what
+        What was to be done: ``expand 12 by node3``.
+    cause
+        Who or what wanted it.
+    outcome
+        ``observed``: recorded in mode `observe` and not carried out. ``open``: not over.
+    """
+
+    id: CommandId
+    decided_at: Seconds
+    job: JobName | None
+    what: Line
+    cause: Line
+    outcome: Literal["observed", "open", "done", "failed"]
+    why: Line | None = None
+    cost: Cost | None = None
+
+
+class JobList(Message):
+    """The answer to `Jobs`."""
+
+    kind: Literal["job_list"] = "job_list"
+    jobs: tuple[JobRow, ...]
+
+
+class NodeList(Message):
+    """The answer to `Nodes`."""
+
+    kind: Literal["node_list"] = "node_list"
+    nodes: tuple[NodeRow, ...]
+
+
+class HistoryList(Message):
+    """The answer to `History`."""
+
+    kind: Literal["history_list"] = "history_list"
+    entries: tuple[HistoryRow, ...]
+
+
+class Settings(Message):
+    """The answer to a `SetPolicy` or `SetMode` that changes nothing."""
+
+    kind: Literal["settings"] = "settings"
+    policy: PolicyName
+    mode: Mode
+
+
+class Accepted(Message):
+    """A request will be carried out: `Done` or `Failed` with this id follows, unless it was for a dry run.
+
+    Attributes
+    ----------
+    what
+        What will be done.
+    job
+        Which job it concerns; of `Submit`, the new one.
+    """
+
+    kind: Literal["accepted"] = "accepted"
+    id: CommandId
+    what: Line
+    job: JobName | None = None
+    dry_run: bool = False
+
+
+Reply = JobList | NodeList | HistoryList | Settings | Accepted | Rejected | Done | Failed
+_REQUESTS: dict[str, type[AnyRequest]] = kinds_of(AnyRequest)
+_REPLIES: dict[str, type[Reply]] = kinds_of(Reply)
+
+
+def decode_request(data: bytes) -> AnyRequest:
+    """Read what a person's command sent; raises MessageError, see `flexmpi.protocol.wire.decode`."""
+    return decode(data, _REQUESTS)
+
+
+def decode_reply(data: bytes) -> Reply:
+    """Read what the agent answered to a person's command; raises MessageError, see `flexmpi.protocol.wire.decode`."""
+    return decode(data, _REPLIES)

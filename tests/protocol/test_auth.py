@@ -1,0 +1,348 @@
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flexmpi.errors import AuthenticationError
+from flexmpi.protocol import auth
+from flexmpi.protocol.auth import Action, Identity, SharedKey, Signed, check_payload, identify, may, payload_of, prove
+from flexmpi.protocol.keys import CurveKeys, agent_keys, agent_public_key, local_key
+from flexmpi.protocol.munge import Munge, parse_unmunge
+
+bounded = settings(derandomize=True, deadline=None, max_examples=200)
+
+LIMIT_S = 20.0
+CLIENT, SERVER, OTHER = (CurveKeys.fresh().public for _ in range(3))
+uids = st.integers(1, 6)
+
+
+@pytest.fixture(scope="module")
+def munge() -> Iterator[Munge]:
+    """A munged of these tests' own, with its own key."""
+    daemon = shutil.which("munged", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if daemon is None or shutil.which("munge") is None:
+        pytest.skip("munge is not installed")
+    with tempfile.TemporaryDirectory(prefix="fx-munge-", dir="/tmp") as name:  # a Unix socket's path must be short
+        folder = Path(name)
+        key = folder / "key"
+        key.touch(mode=0o600)
+        key.write_bytes(os.urandom(128))
+        files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
+        options = [f"--{option}={folder / file}" for option, file in files.items()]
+        process = subprocess.Popen([daemon, "--foreground", "--force", *options], stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        try:
+            said = []
+            for line in process.stderr:  # ends when munged does
+                said.append(line)
+                if "Created socket" in line:
+                    break
+            else:
+                pytest.fail("munged did not start: " + "".join(said))
+            yield Munge(folder / "socket", limit_s=LIMIT_S)
+        finally:
+            process.terminate()
+            process.communicate(timeout=LIMIT_S)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "keys"
+
+
+@pytest.fixture
+def shared(folder: Path) -> SharedKey:
+    return local_key(folder, make=True)
+
+
+@pytest.fixture(params=["munge", "local"])
+def authority(request: pytest.FixtureRequest) -> auth.Authority:
+    return request.getfixturevalue("munge" if request.param == "munge" else "shared")
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+# -- credentials
+
+
+def test_a_credential_tells_whose_it_is(authority: auth.Authority) -> None:
+    credential = prove(authority, client_key=CLIENT, server_key=SERVER)
+    found = identify(authority, credential, client_key=CLIENT, server_key=SERVER)
+    assert found == Identity(os.getuid(), os.getgid())
+
+
+def test_two_credentials_of_one_connection_differ(authority: auth.Authority) -> None:
+    made = {prove(authority, client_key=CLIENT, server_key=SERVER) for _ in range(2)}
+    assert len(made) == 2
+
+
+def test_a_credential_is_good_again_on_its_own_connection_and_on_no_other(authority: auth.Authority) -> None:
+    credential = prove(authority, client_key=CLIENT, server_key=SERVER)
+    first = identify(authority, credential, client_key=CLIENT, server_key=SERVER)
+    assert identify(authority, credential, client_key=CLIENT, server_key=SERVER) == first
+    with pytest.raises(AuthenticationError, match="made for another connection"):
+        identify(authority, credential, client_key=OTHER, server_key=SERVER)
+    with pytest.raises(AuthenticationError, match="made for another agent"):
+        identify(authority, credential, client_key=CLIENT, server_key=OTHER)
+
+
+def test_a_credential_for_another_purpose_is_refused(authority: auth.Authority) -> None:
+    for payload in ("", "hello", f"flexmpi-agent/0,{CLIENT},{SERVER},00", f"{auth.PURPOSE},{CLIENT},{SERVER}"):
+        with pytest.raises(AuthenticationError, match=f"not made for a FlexMPI agent.*{auth.PURPOSE}"):
+            identify(authority, authority.sign(payload), client_key=CLIENT, server_key=SERVER)
+
+
+@pytest.mark.parametrize("place", [0.1, 0.5, 0.9])
+def test_a_tampered_credential_is_refused(authority: auth.Authority, place: float) -> None:
+    credential = prove(authority, client_key=CLIENT, server_key=SERVER)
+    at = int(place * len(credential))
+    changed = credential[:at] + ("A" if credential[at] != "A" else "B") + credential[at + 1 :]
+    with pytest.raises(AuthenticationError, match=r"^the credential "):
+        identify(authority, changed, client_key=CLIENT, server_key=SERVER)
+
+
+@pytest.mark.parametrize("text", ["", ":", "hello", "LOCAL:", "LOCAL::", "MUNGE:AAAA:", "é", "\udcff:\udcff"])
+def test_what_is_no_credential_is_refused(authority: auth.Authority, text: str) -> None:
+    with pytest.raises(AuthenticationError, match=r"^the credential "):
+        authority.read(text)
+
+
+def test_a_credential_made_with_another_local_key_is_refused(tmp_path: Path, shared: SharedKey) -> None:
+    other = local_key(tmp_path / "other", make=True)
+    with pytest.raises(AuthenticationError, match="not made with this agent's local key"):
+        shared.read(prove(other, client_key=CLIENT, server_key=SERVER))
+
+
+def test_a_local_credential_is_no_munge_credential_nor_the_other_way_round(munge: Munge, shared: SharedKey) -> None:
+    with pytest.raises(AuthenticationError, match="not of the form LOCAL"):
+        shared.read(prove(munge, client_key=CLIENT, server_key=SERVER))
+    with pytest.raises(AuthenticationError, match="refused"):
+        munge.read(prove(shared, client_key=CLIENT, server_key=SERVER))
+
+
+def test_an_expired_credential_is_refused(munge: Munge) -> None:
+    brief = Munge(munge.socket, limit_s=LIMIT_S, lifetime_s=1)
+    credential = prove(brief, client_key=CLIENT, server_key=SERVER)
+
+    def use_for_long() -> None:
+        give_up = time.monotonic() + LIMIT_S
+        while time.monotonic() < give_up:
+            identify(munge, credential, client_key=CLIENT, server_key=SERVER)
+
+    with pytest.raises(AuthenticationError, match="the credential was refused: it has expired"):
+        use_for_long()
+
+
+def test_a_credential_carries_the_uid_of_who_made_it(munge: Munge) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can have another user make a credential")
+    assert munge.socket is not None
+    munge.socket.parent.chmod(0o711)
+    command = [
+        "munge",
+        f"--socket={munge.socket}",
+        f"--string={payload_of(client_key=CLIENT, server_key=SERVER, nonce='00')}",
+    ]
+    made = subprocess.run(command, capture_output=True, text=True, check=True, timeout=LIMIT_S, user=65534, group=65533)
+    found = identify(munge, made.stdout.strip(), client_key=CLIENT, server_key=SERVER)
+    assert found == Identity(65534, 65533)
+
+
+def test_a_munged_that_is_gone_or_silent_is_told_in_time(munge: Munge, tmp_path: Path) -> None:
+    with pytest.raises(AuthenticationError, match=r"no credential could be made: .*No such file"):
+        Munge(tmp_path / "nowhere").sign("hello")
+    with tempfile.TemporaryDirectory(prefix="fx-", dir="/tmp") as name, socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(f"{name}/s")
+        silent.listen()
+        for ask in (Munge(Path(name, "s"), limit_s=0.2).sign, Munge(Path(name, "s"), limit_s=0.2).read):
+            with pytest.raises(AuthenticationError, match=r"munge did not answer within 0\.2 s"):
+                ask(munge.sign("hello"))
+
+
+def test_a_missing_munge_command_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(AuthenticationError, match="cannot run munge: No such file"):
+        Munge().sign("hello")
+
+
+def test_the_output_of_unmunge_is_read_strictly() -> None:
+    figures = "UID:             1000\nGID:             100\nLENGTH:          14\n\n"
+    assert parse_unmunge(figures + "UID: 0\n\nGID: 0") == Signed("UID: 0\n\nGID: 0", Identity(1000, 100))
+    for wrong in ("", figures, figures + "UID: 0\n\nGID: 00", figures.replace("UID", "ID") + "UID: 0\n\nGID: 0"):
+        with pytest.raises(AuthenticationError, match="unmunge printed something else"):
+            parse_unmunge(wrong)
+
+
+@given(st.text())
+@bounded
+def test_only_its_own_payload_is_taken_for_a_connection(text: str) -> None:
+    check_payload(payload_of(client_key=CLIENT, server_key=SERVER, nonce="00"), client_key=CLIENT, server_key=SERVER)
+    with pytest.raises(AuthenticationError):
+        check_payload(text, client_key=CLIENT, server_key=SERVER)
+
+
+# -- key files
+
+
+def test_the_agents_keys_are_made_once_with_the_right_modes_whatever_the_umask(folder: Path) -> None:
+    before = os.umask(0o000)
+    try:
+        made = agent_keys(folder)
+    finally:
+        os.umask(before)
+    assert (mode(folder / "agent.secret"), mode(folder / "agent.public"), mode(folder)) == (0o600, 0o644, 0o755)
+    assert zmq.curve_public(made.secret.encode()) == made.public.encode()
+    assert agent_keys(folder) == made
+    assert agent_public_key(folder / "agent.public") == made.public
+    assert sorted(path.name for path in folder.iterdir()) == ["agent.public", "agent.secret"]
+    assert made.secret not in repr(made)
+
+
+def test_a_public_key_file_that_is_lost_or_not_of_the_secret_key_is_made_anew(folder: Path) -> None:
+    made = agent_keys(folder)
+    (folder / "agent.public").unlink()
+    assert agent_keys(folder) == made
+    (folder / "agent.public").write_bytes(b"\xff" + OTHER.encode())
+    assert agent_keys(folder) == made
+    assert agent_public_key(folder / "agent.public") == made.public
+
+
+def test_of_two_agents_started_at_once_both_have_the_key_of_the_first(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = CurveKeys.fresh()
+
+    def meanwhile() -> CurveKeys:
+        monkeypatch.undo()
+        (folder / "agent.secret").touch(mode=0o600)
+        (folder / "agent.secret").write_text(first.secret)
+        return CurveKeys.fresh()
+
+    monkeypatch.setattr(CurveKeys, "fresh", meanwhile)
+    assert agent_keys(folder) == first
+    assert sorted(path.name for path in folder.iterdir()) == ["agent.public", "agent.secret"]
+
+
+@pytest.mark.parametrize("wrong", [0o640, 0o604, 0o620, 0o660, 0o644])
+def test_a_secret_that_others_can_read_or_change_is_refused(folder: Path, wrong: int) -> None:
+    agent_keys(folder), local_key(folder, make=True)
+    for name, read in (("agent.secret", agent_keys), ("agent.local", lambda where: local_key(where, make=True))):
+        (folder / name).chmod(wrong)
+        with pytest.raises(
+            AuthenticationError, match=rf"^others can read key file .*/{name} \(mode {wrong:04o}\): chmod"
+        ):
+            read(folder)
+
+
+def test_a_secret_owned_by_somebody_else_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent_keys(folder), local_key(folder, make=True)
+    owner = os.geteuid()
+    if owner == 0:
+        for name in ("agent.secret", "agent.local"):
+            os.chown(folder / name, 65534, 65534)
+        expected = r"owned by uid 65534, expected uid 0$"
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+        expected = rf"owned by uid {owner}, expected uid"
+    for read in (agent_keys, lambda where: local_key(where, make=False)):
+        with pytest.raises(AuthenticationError, match=expected):
+            read(folder)
+
+
+def test_a_public_key_that_somebody_else_could_have_put_there_is_refused(folder: Path) -> None:
+    agent_keys(folder)
+    public, owner = folder / "agent.public", os.geteuid()
+    assert agent_public_key(public, owners=(owner,))
+    with pytest.raises(AuthenticationError, match=rf"owned by uid {owner}, expected uid .*{owner + 1}$"):
+        agent_public_key(public, owners=(owner + 1,))
+    public.chmod(0o664)
+    with pytest.raises(AuthenticationError, match=r"^others can change key file .* \(mode 0664\): chmod go-w "):
+        agent_public_key(public)
+
+
+def test_a_folder_that_others_can_change_is_refused_before_a_key_is_made_there(folder: Path) -> None:
+    folder.mkdir()
+    folder.chmod(0o777)
+    for read in (agent_keys, lambda where: local_key(where, make=True)):
+        with pytest.raises(AuthenticationError, match=r"^others can change the folder .* \(mode 0777\): chmod go-w "):
+            read(folder)
+    assert not list(folder.iterdir())
+    folder.chmod(0o1777)  # as /tmp: others cannot replace what is in it
+    assert agent_keys(folder)
+
+
+def test_a_file_that_holds_no_key_is_refused_and_left_alone(folder: Path) -> None:
+    agent_keys(folder), local_key(folder, make=True)
+    for name, read in (
+        ("agent.secret", agent_keys),
+        ("agent.local", lambda where: local_key(where, make=True)),
+        ("agent.public", lambda where: agent_public_key(where / "agent.public")),
+    ):
+        for content in (b"", b"\xff" * 40, b"too short", b"a" * 41, b"\n".join([b"a" * 20] * 2)):
+            (folder / name).write_bytes(content)
+            with pytest.raises(AuthenticationError, match=rf"^key file .*/{name} holds no key: expected one line"):
+                read(folder)
+            assert (folder / name).read_bytes() == content
+
+
+def test_a_key_file_that_is_missing_or_no_file_is_told(folder: Path) -> None:
+    with pytest.raises(AuthenticationError, match=r"^cannot read key file .*/agent.public: No such file"):
+        agent_public_key(folder / "agent.public")
+    with pytest.raises(AuthenticationError, match=r"^cannot read key file .*/agent.local: No such file"):
+        local_key(folder, make=False)
+    folder.mkdir()
+    os.mkfifo(folder / "agent.secret", 0o600)
+    with pytest.raises(AuthenticationError, match=r"^key file .*/agent.secret is not a regular file$"):
+        agent_keys(folder)
+    (folder / "file").touch()
+    with pytest.raises(AuthenticationError, match=r"^cannot make key file .*: "):
+        agent_keys(folder / "file")
+
+
+# -- who may do what
+
+
+@given(uids, st.sampled_from(Action), st.none() | uids, uids, st.frozensets(uids, max_size=3))
+@bounded
+def test_nobody_changes_what_is_not_theirs(
+    uid: int, action: Action, owner: int | None, agent: int, operators: frozenset[int]
+) -> None:
+    permission = may(uid, action, job_owner=owner, agent_uid=agent, operators=operators)
+    assert permission.why.isprintable() and permission.why
+    if action is Action.READ:
+        assert permission
+    elif action is Action.REGISTER:
+        assert bool(permission) == (uid == owner)
+    elif action is Action.SUBMIT:
+        assert bool(permission) == (uid == agent)
+    elif action in (Action.POLICY, Action.MODE):
+        assert bool(permission) == (uid == agent or uid in operators)
+    else:
+        assert bool(permission) == (uid in (owner, agent) or uid in operators)
+
+
+@pytest.mark.parametrize("action", [action for action in Action if action is not Action.REGISTER])
+def test_root_may_do_all_but_register_a_job_of_others(action: Action) -> None:
+    assert may(0, action, job_owner=1, agent_uid=2)
+    assert not may(0, Action.REGISTER, job_owner=1, agent_uid=2)
+
+
+def test_a_refusal_says_who_may() -> None:
+    refused = may(3, Action.EXPAND, job_owner=1, agent_uid=2, operators=(4,))
+    assert refused.why == "uid 3 may not expand this job: only its owner (uid 1) and operators may"
+    assert may(4, Action.EXPAND, job_owner=1, agent_uid=2, operators=(4,)).why == "an operator"
+    assert may(1, Action.MODE, agent_uid=2).why == "uid 1 may not change the mode: only operators may"
