@@ -1,0 +1,336 @@
+"""The files that describe a platform (corefile, nodefile, rankfile), and which nodes a name means.
+
+Standard library only: the supervisor imports it. Nothing here decides where ranks go; that is runtime/placement.py.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from flexmpi.errors import CommandError, ConfigurationError
+
+ANY_NODE = "any"
+"""In a command: whichever node is free, or the one a resource manager chooses."""
+
+# Commands and the manual's examples use both for "the node the application started on".
+_FIRST_NODE_NAMES = ("localhost", "lhost")
+
+_FOLD_ABOVE = 6
+_FOLDED_PARTS = 8
+
+
+@dataclass(frozen=True)
+class Node:
+    """One compute node as the corefile describes it.
+
+    Parameters
+    ----------
+    name
+        Host name, as ``uname -n`` says it.
+    cores
+        Ranks it can hold.
+    alias
+        Its class; several nodes may share one.
+    cost
+        Price of one process for one second.
+    speed
+        Computing power relative to the other nodes, None where it is not known.
+    """
+
+    name: str
+    cores: int
+    alias: str
+    cost: float = 0.0
+    speed: float | None = None
+
+
+def read_corefile(path: Path) -> tuple[Node, ...]:
+    """Read the nodes of a platform, in the order of the file.
+
+    One ``host:cores:alias:cost:speed`` a line. Fields left out or left empty: the alias is the host, the cost 0,
+    the speed unknown (also written -1). ``#`` starts a comment.
+
+    Raises
+    ------
+    ConfigurationError
+        The file cannot be read or is empty, a field is not what it should be, a host is there twice, or an alias is
+        another host's name.
+    """
+    lines = _read_lines(path, kind="corefile", layout="host:cores[:alias[:cost[:speed]]]", required=2)
+    hosts = {line.host: line.number for line in lines}
+    nodes = []
+    for line in lines:
+        alias = line.field(2) or line.host
+        if not _is_name(alias):
+            raise line.error(f"alias must be one word of letters, digits, '.', '_' and '-', got {alias!r}")
+        if alias in hosts and alias != line.host:
+            raise line.error(f"alias must not be another host's name, got {alias!r}, the host of line {hosts[alias]}")
+        nodes.append(Node(line.host, _cores(line), alias, cost=_cost(line), speed=_speed(line)))
+    return tuple(nodes)
+
+
+def read_nodefile(path: Path) -> dict[str, int]:
+    """Read the cores of each host, one ``host:cores`` a line, in the order of the file.
+
+    Raises
+    ------
+    ConfigurationError
+        The file cannot be read or is empty, a field is not what it should be, or a host is there twice.
+    """
+    return {line.host: _cores(line) for line in _nodefile_lines(path)}
+
+
+def read_rankfile(path: Path) -> dict[str, int]:
+    """Read the ranks to start on each host, in the order of the file.
+
+    One ``host:n`` a line, n >= 0. A host alone stands for one rank, as in Hydra's host files.
+
+    Raises
+    ------
+    ConfigurationError
+        The file cannot be read or is empty, a field is not what it should be, or a host is there twice.
+    """
+    ranks = {}
+    for line in _read_lines(path, kind="rankfile", layout="host[:ranks]", required=1):
+        text = line.field(1) if len(line.fields) > 1 else "1"
+        count = _whole_number(text)
+        if count is None:
+            raise line.error(f"ranks must be an integer, 0 or more, got {text!r}")
+        ranks[line.host] = count
+    return ranks
+
+
+@dataclass(frozen=True)
+class ScheduledChange:
+    """Ranks to add or remove (pairs of a node's name or alias and a number) from an iteration on."""
+
+    at_iteration: int
+    changes: tuple[tuple[str, int], ...]
+
+
+def read_schedule(path: Path, nodes: Sequence[Node]) -> tuple[ScheduledChange, ...]:
+    """Read a schedule of changes, the file that the original FlexMPI calls ``malleability``.
+
+    One ``iteration:±n:alias:±n:alias…`` a line, in any order; ``#`` starts a comment, a ``:`` at the end does no harm.
+
+    Raises
+    ------
+    ConfigurationError
+        The file cannot be read or is empty, a line changes nothing, a field is not what it should be, or no node has
+        such a name or alias.
+    """
+    file = f"schedule {path}"
+    schedule = []
+    for number, text in enumerate(_read_text(path, file=file).split("\n"), start=1):
+        content = text.partition("#")[0].strip().removesuffix(":")
+        if content:
+            schedule.append(_scheduled_change(_Line(file, number, tuple(map(str.strip, content.split(":")))), nodes))
+    if not schedule:
+        raise ConfigurationError("no change in it, expected lines of iteration:±n:alias", file=file)
+    return tuple(schedule)
+
+
+def _scheduled_change(line: _Line, nodes: Sequence[Node]) -> ScheduledChange:
+    iteration = _whole_number(line.fields[0])
+    if iteration is None:
+        raise line.error(f"iteration must be an integer, 0 or more, got {line.fields[0]!r}")
+    if len(line.fields) < 3 or len(line.fields) % 2 == 0:
+        raise line.error(f"expected iteration:±n:alias:±n:alias…, got {len(line.fields)} fields")
+    changes = []
+    for change, name in zip(line.fields[1::2], line.fields[2::2], strict=True):
+        if not re.fullmatch(r"[+-]?[0-9]{1,6}", change):
+            raise line.error(f"the change must be a whole number of ranks, got {change!r}")
+        try:
+            find_nodes(nodes, name)
+        except CommandError as error:
+            raise line.error(str(error)) from None
+        changes.append((name, int(change)))
+    if not any(change for _, change in changes):
+        raise line.error("the line must change something, got only changes of 0")
+    return ScheduledChange(iteration, tuple(changes))
+
+
+def this_machine() -> tuple[Node, ...]:
+    """Describe this machine as one node of class ``lhost``, with the cores this process may use."""
+    return (Node(os.uname().nodename, len(os.sched_getaffinity(0)), "lhost"),)
+
+
+def platform_nodes(corefile: Path | None, nodefile: Path | None) -> tuple[Node, ...]:
+    """Put together the nodes an application may use.
+
+    A corefile alone gives all its nodes; a nodefile alone gives nodes that are their own class. With both, the
+    nodefile selects from the corefile's nodes, which keep their order, and caps their cores. With neither it is this
+    machine.
+
+    Raises
+    ------
+    ConfigurationError
+        As `read_corefile` and `read_nodefile`; or the nodefile has a host that is not in the corefile, or gives it
+        more cores than the corefile does.
+    """
+    if corefile is None:
+        if nodefile is None:
+            return this_machine()
+        return tuple(Node(host, cores, host) for host, cores in read_nodefile(nodefile).items())
+    nodes = read_corefile(corefile)
+    if nodefile is None:
+        return nodes
+    known = {node.name: node for node in nodes}
+    cores_of: dict[str, int] = {}
+    for line in _nodefile_lines(nodefile):
+        cores = _cores(line)
+        if line.host not in known:
+            raise line.error(f"host must be one of corefile {corefile}, got {line.host!r}")
+        if cores > known[line.host].cores:
+            raise line.error(f"cores must be at most the {known[line.host].cores} of corefile {corefile}, got {cores}")
+        cores_of[line.host] = cores
+    return tuple(replace(node, cores=cores_of[node.name]) for node in nodes if node.name in cores_of)
+
+
+def find_nodes(nodes: Sequence[Node], name: str) -> tuple[Node, ...]:
+    """Find the nodes a name means: the nodes of a class in order, or the one node of a host name.
+
+    ``localhost`` and ``lhost`` mean the first node, ``any`` all nodes, where no node and no class is called so.
+
+    Raises
+    ------
+    CommandError
+        Nothing has this name; the message lists the known aliases.
+    """
+    found = tuple(node for node in nodes if node.alias == name) or tuple(node for node in nodes if node.name == name)
+    if not found and name in _FIRST_NODE_NAMES:
+        found = tuple(nodes[:1])
+    if not found and name == ANY_NODE:
+        found = tuple(nodes)
+    if not found:
+        raise CommandError(f"no node or alias {name!r}, expected one of {_folded(node.alias for node in nodes)}")
+    return found
+
+
+class _Line(NamedTuple):
+    """The fields of one line, and where it stands."""
+
+    file: str
+    number: int
+    fields: tuple[str, ...]
+
+    @property
+    def host(self) -> str:
+        return self.fields[0]
+
+    def field(self, index: int) -> str:
+        """Give a field's text, empty where the line ends before it."""
+        return self.fields[index] if index < len(self.fields) else ""
+
+    def error(self, what: str) -> ConfigurationError:
+        return ConfigurationError(what, file=self.file, line=self.number)
+
+
+def _nodefile_lines(path: Path) -> list[_Line]:
+    return _read_lines(path, kind="nodefile", layout="host:cores", required=2)
+
+
+def _read_lines(path: Path, *, kind: str, layout: str, required: int) -> list[_Line]:
+    """Split a file into lines of fields, the first of which is a host that no other line has."""
+    file = f"{kind} {path}"
+    lines: dict[str, _Line] = {}
+    # Not splitlines(): it also breaks at form feeds and the like, and the numbers would not be an editor's.
+    for number, text in enumerate(_read_text(path, file=file).split("\n"), start=1):
+        content = text.partition("#")[0].strip()
+        if not content:
+            continue
+        line = _Line(file, number, tuple(field.strip() for field in content.split(":")))
+        if not required <= len(line.fields) <= layout.count(":") + 1:
+            amount = "not enough" if len(line.fields) < required else "too many"
+            raise line.error(f"{amount} fields, expected {layout}, got {content!r}")
+        if not _is_name(line.host):
+            raise line.error(f"host must be one word of letters, digits, '.', '_' and '-', got {line.host!r}")
+        if line.host in lines:
+            raise line.error(f"host must be there once, got {line.host!r} again after line {lines[line.host].number}")
+        lines[line.host] = line
+    if not lines:
+        raise ConfigurationError(f"no host in it, expected lines of {layout}", file=file)
+    return list(lines.values())
+
+
+def _read_text(path: Path, *, file: str) -> str:
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"cannot be read: {error.strerror}", file=file) from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigurationError(
+            f"not UTF-8 text, got byte 0x{content[error.start]:02x}", file=file, line=line
+        ) from None
+
+
+def _is_name(text: str) -> bool:
+    # A leading '-' would be an option to mpiexec and sbatch; '[1-4]' is no host list here and must not look like one.
+    return re.fullmatch(r"\w[\w.-]*", text) is not None
+
+
+def _whole_number(text: str) -> int | None:
+    # int() alone would also take '1_000', '+4' and other alphabets' digits.
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text) if text.isascii() and "_" not in text else math.nan
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _cores(line: _Line) -> int:
+    cores = _whole_number(line.field(1))
+    if not cores:
+        raise line.error(f"cores must be a positive integer, got {line.field(1)!r}")
+    return cores
+
+
+def _cost(line: _Line) -> float:
+    cost = _number(line.field(3) or "0")
+    if cost is None or cost < 0:
+        raise line.error(f"cost must be a number, 0 or more, got {line.field(3)!r}")
+    return cost
+
+
+def _speed(line: _Line) -> float | None:
+    speed = _number(line.field(4) or "-1")
+    if speed == -1:
+        return None
+    if speed is None or speed <= 0:
+        raise line.error(f"speed must be a positive number, or -1 for unknown, got {line.field(4)!r}")
+    return speed
+
+
+def _folded(names: Iterable[str]) -> str:
+    """List names on one line: as they are when few, ``node[1-40]`` when many."""
+    unique = list(dict.fromkeys(names))
+    if len(unique) <= _FOLD_ABOVE:
+        return ", ".join(unique)
+    runs: list[tuple[str, str, str]] = []  # stem, first and last number
+    for name in unique:
+        digits = name[len(name.rstrip("0123456789")) :]
+        stem = name.removesuffix(digits)
+        if digits and runs and runs[-1][0] == stem and _successor(runs[-1][2]) == digits:
+            runs[-1] = (stem, runs[-1][1], digits)
+        else:
+            runs.append((stem, digits, digits))
+    parts = [f"{stem}{first}" if first == last else f"{stem}[{first}-{last}]" for stem, first, last in runs]
+    more = len(parts) - _FOLDED_PARTS
+    return ", ".join(parts[:_FOLDED_PARTS]) + (f" and {more} more" if more > 0 else "")
+
+
+def _successor(digits: str) -> str:
+    return str(int(digits) + 1).zfill(len(digits)) if digits else ""

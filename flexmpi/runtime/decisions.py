@@ -1,0 +1,38 @@
+"""What the ranks of an application tell each other at an agreement point. Plain frozen data, sent as they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flexmpi.runtime.distribution import Distribution
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A reconfiguration as rank 0 tells it to the others; ranks are those of the transition, newcomers last."""
+
+    reconfiguration: int
+    newcomers: int
+    leaving: tuple[int, ...]
+    parking: tuple[int, ...]
+    weights: tuple[float, ...]
+    accept_timeout_s: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What all ranks learn at an agreement point: iterations until the next, and what to do now."""
+
+    interval: int
+    plan: Plan | None = None
+    terminate: bool = False
+
+
+@dataclass(frozen=True)
+class Welcome:
+    """What newcomers learn when they have joined: where the application is, and who holds which rows."""
+
+    iteration: int
+    interval: int
+    plan: Plan
+    distributions: dict[int, Distribution]

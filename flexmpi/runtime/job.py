@@ -1,0 +1,66 @@
+"""What the parts of a supervisor know of the job they work for: the application's own account, its bounds, and an interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Protocol
+
+from flexmpi.runtime.reconfiguration import Reconfiguration
+from flexmpi.runtime.report import IntervalReport
+from flexmpi.runtime.roster import RankId, Roster
+
+
+@dataclass
+class Application:
+    """What the ranks have told about the program: whether it can change, which loop it is in, whether it has ended."""
+
+    obstacle: str | None = None
+    loop: int | None = None
+    digest: int | None = None
+    objects: tuple[str, ...] = ()
+    finished: bool = False
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one job: nodes with ranks, and seconds to wait."""
+
+    minimum_nodes: int = 1
+    maximum_nodes: int = 1
+    ready_timeout_s: float = 60.0
+    stall_timeout_s: float = 30.0
+
+
+class Job(Protocol):
+    """What the supervisor offers its reconfigurer."""
+
+    roster: Roster
+    application: Application
+    limits: Limits
+    latest: IntervalReport | None
+    nodes_on_demand: bool
+
+    def notify(self) -> None:
+        """Have all who wait look again."""
+
+    def tell(self, ranks: Collection[RankId], kind: str, **fields: object) -> None:
+        """Send a message to ranks."""
+
+    async def start_process_set(self, node: str | None, size: int) -> list[RankId]:
+        """Start ranks on a node, or for None on a new node of the provider's choice, and return them."""
+
+    async def stopped(self, ranks: Collection[RankId]) -> list[RankId]:
+        """Return those of these ranks whose process a signal or a debugger has stopped."""
+
+    def kill_process_set(self, number: int) -> None:
+        """End a process set at once."""
+
+    async def until(self, condition: Callable[[], bool], *, limit_s: float | None = None) -> bool:
+        """Wait until something has happened; False if it has not within the limit."""
+
+    def fail(self, why: str) -> None:
+        """End the job with an error."""
+
+    def reconfigured(self, reconfiguration: Reconfiguration) -> None:
+        """Take note that a reconfiguration is over."""

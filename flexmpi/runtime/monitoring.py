@@ -1,0 +1,95 @@
+"""The monitoring service of one job (commands 4 and 7): a report line to whoever listens at the end of each interval."""
+
+from __future__ import annotations
+
+import re
+import socket
+from contextlib import suppress
+
+from flexmpi.errors import CommandError, ConfigurationError
+from flexmpi.runtime.listener import Address
+from flexmpi.runtime.report import IntervalReport
+
+DEFAULT_COUNTERS = ("PAPI_SP_OPS", "PAPI_TOT_CYC")
+"""The two that the original FlexMPI starts with."""
+
+_PRESET = r"PAPI_[A-Z0-9]+(_[A-Z0-9]+)+"
+_NATIVE = r"(?!PAPI_)[A-Z][A-Z0-9]*([_.-][A-Z0-9]+)+|[a-z][a-z0-9_]*::+[A-Za-z][A-Za-z0-9_.-]*"
+
+
+class Monitor:
+    """Sends report lines by UDP while it is on.
+
+    Parameters
+    ----------
+    address
+        Where to; None where nobody was named (``--report``).
+    in_seconds
+        Real and processor time in seconds instead of the manual's microseconds.
+
+    Raises
+    ------
+    ConfigurationError
+        The address names no host.
+    """
+
+    def __init__(self, address: Address | None, *, in_seconds: bool) -> None:
+        self.counters = DEFAULT_COUNTERS
+        self._address = None if address is None else _resolved(address)
+        self._in_seconds = in_seconds
+        self._on = False
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+
+    def switch(self, on: bool) -> str:
+        """Turn the service on or off and say so.
+
+        Raises
+        ------
+        CommandError
+            There is nobody to report to.
+        """
+        if on and self._address is None:
+            raise CommandError("there is nobody to report to: start with --report [HOST:]PORT")
+        self._on = on
+        return f"monitoring is on, reports go to UDP {self._address}" if on else "monitoring is off"
+
+    def follow(self, first: str, second: str | None) -> tuple[str, str]:
+        """Follow other counters (command 7) and return both; the second stays as it is where none is named.
+
+        Raises
+        ------
+        CommandError
+            A name is neither that of a PAPI preset (PAPI_TOT_INS) nor of a native event (INST_RETIRED, perf::CYCLES).
+        """
+        names = (first, second or self.counters[1])
+        for name in names:
+            if not re.fullmatch(f"{_PRESET}|{_NATIVE}", name):
+                raise CommandError(
+                    f"{name!r} is not an event, expected a PAPI preset as PAPI_TOT_INS or a native event as INST_RETIRED"
+                )
+        self.counters = names
+        return names
+
+    def report(self, interval: IntervalReport, host: str) -> None:
+        """Send the line of an interval, if the service is on."""
+        if self._on:
+            self.send(interval.report_line(host, self.counters, in_seconds=self._in_seconds))
+
+    def send(self, text: str) -> None:
+        """Send a line; nobody has to be there to receive it."""
+        if self._address is not None:
+            with suppress(OSError):
+                self._socket.sendto(text.encode(), self._address)
+
+    def close(self) -> None:
+        """Give the socket back."""
+        self._socket.close()
+
+
+def _resolved(address: Address) -> Address:
+    """Look a host name up, once: a look-up for each line would hold the job up where the name service is slow."""
+    try:
+        return Address(socket.gethostbyname(address.host), address.port)
+    except OSError as error:
+        raise ConfigurationError(f"--report: host {address.host!r} is not known: {error.strerror or error}") from None

@@ -1,0 +1,158 @@
+"""Where nodes come from: a provider starts a node launcher on a node and ends what it started.
+
+``local``: every node is a virtual node on this machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+import time
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from flexmpi.errors import MembershipError
+from flexmpi.runtime import processes
+from flexmpi.runtime.mpiexec import SOCKET_NAME
+
+STOP_LIMIT_S = 10.0
+
+
+class Provider(Protocol):
+    """What the supervisor asks of a provider of nodes."""
+
+    limit_s: float
+    """How long a launcher may take to report."""
+
+    async def start_launcher(self, request: int, node: str | None, *, addresses: Sequence[str], key: bytes) -> None:
+        """Have a node launcher started that reports, as ``request``, to one of ``addresses``.
+
+        Parameters
+        ----------
+        request
+            The number by which the launcher says what it was started for.
+        node
+            Where; None for a node that the provider chooses.
+
+        Raises
+        ------
+        MembershipError
+            The node was refused.
+        """
+
+    def failure(self, request: int) -> str | None:
+        """Return why a launcher that was asked for will not report any more; None while it may."""
+
+    async def withdraw(self, request: int) -> str:
+        """Give a request up that takes too long, and return why it does."""
+
+    async def lost(self, request: int) -> None:
+        """See that nothing is left of a launcher that does not answer any more."""
+
+    async def released(self, node: str) -> str | None:
+        """Take note that nothing of the job is left on a node; return what a person should know about it."""
+
+    async def close(self) -> None:
+        """See that no launcher is left; they have been told to stop."""
+
+
+def launcher_command() -> list[str]:
+    """Return the command that starts a node launcher, without its options."""
+    return [sys.executable, "-P", "-m", "flexmpi.runtime.launcher"]
+
+
+def launcher_environment(request: int, addresses: Sequence[str], key: bytes) -> dict[str, str]:
+    """Return what a node launcher is told by its environment."""
+    return {
+        "FLEXMPI_SUPERVISOR": ",".join(addresses),
+        "FLEXMPI_KEY": key.hex(),
+        "FLEXMPI_REQUEST": str(request),
+    }
+
+
+class LocalProvider:
+    """Virtual nodes on this machine: a node launcher is a child process.
+
+    Parameters
+    ----------
+    folder
+        The job's private folder; each launcher gets a folder in it.
+    on_ended
+        Called when a launcher has ended.
+    """
+
+    limit_s = 30.0
+
+    def __init__(self, folder: Path, *, on_ended: Callable[[], None]) -> None:
+        self._folder = folder
+        self._on_ended = on_ended
+        self._started_at = time.time()
+        self._launchers: dict[int, Process] = {}
+        self._watching: dict[asyncio.Task[None], Process] = {}
+
+    async def start_launcher(self, request: int, node: str | None, *, addresses: Sequence[str], key: bytes) -> None:
+        """Start a node launcher; its environment, not its command line, holds the key.
+
+        It is in a session of its own: what ends this process by its group or its terminal must not end the launcher before
+        it has cleared up.
+        """
+        if node is None:
+            raise MembershipError("a virtual node has to be named")
+        folder = self._folder / str(request)
+        command = [*launcher_command(), "--node", node, "--folder", str(folder)]
+        environment = {**os.environ, **launcher_environment(request, addresses, key)}
+        try:
+            launcher = await asyncio.create_subprocess_exec(
+                *command, stdin=DEVNULL, stdout=DEVNULL, env=environment, start_new_session=True
+            )
+        except OSError as error:
+            raise MembershipError(f"cannot start the node launcher of {node}: {error.strerror}") from None
+        self._launchers[request] = launcher
+        watching = asyncio.create_task(self._watch(launcher, folder))
+        self._watching[watching] = launcher
+        watching.add_done_callback(self._watching.pop)
+
+    def failure(self, request: int) -> str | None:
+        """Return why a launcher that was asked for will not report any more; None while it may."""
+        launcher = self._launchers.get(request)
+        if launcher is None or launcher.returncode is None:
+            return None
+        return f"its launcher ended with status {launcher.returncode}"
+
+    async def withdraw(self, request: int) -> str:
+        """Kill a launcher that does not report, and return what is known of it."""
+        why = self.failure(request) or "its launcher did not report"
+        await self.lost(request)
+        return why
+
+    async def lost(self, request: int) -> None:
+        """Kill a launcher; what it has started goes when its end is noticed."""
+        if (launcher := self._launchers.get(request)) is not None and launcher.returncode is None:
+            processes.kill([launcher.pid])
+
+    async def released(self, node: str) -> str | None:
+        """Do nothing: a virtual node is nobody's."""
+        return None
+
+    async def close(self) -> None:
+        """Wait for the launchers to end, and kill those that do not, with all they have started."""
+        if self._watching:
+            await asyncio.wait(list(self._watching), timeout=STOP_LIMIT_S)
+        processes.kill([launcher.pid for launcher in self._watching.values()])
+        if self._watching:
+            await asyncio.wait(list(self._watching), timeout=STOP_LIMIT_S)
+
+    async def _watch(self, launcher: Process, folder: Path) -> None:
+        """Wait for a launcher's end, and clear up behind it where it could not."""
+        await launcher.wait()
+        while left := processes.having(f"FLEXMPI_SOCKET={folder / SOCKET_NAME}"):
+            processes.kill(left)
+            await asyncio.sleep(0.01)
+        if folder.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            processes.clear_shared_memory(since=self._started_at)
+        self._on_ended()

@@ -1,0 +1,156 @@
+"""One reconfiguration as the supervisor sees it: what is wanted, the stage it is in, and what it cost.
+
+Pure. The stages are a table; a step that is not in it raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from flexmpi.runtime.roster import RankId
+
+
+class Stage(Enum):
+    """Where a reconfiguration is in its life."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    ASSEMBLING = "assembling"
+    OFFERED = "offered"
+    AGREED = "agreed"
+    DONE = "done"
+    FAILED = "failed"
+
+
+STEPS: Mapping[Stage, frozenset[Stage]] = {
+    Stage.QUEUED: frozenset({Stage.STARTING, Stage.OFFERED, Stage.FAILED}),
+    Stage.STARTING: frozenset({Stage.ASSEMBLING, Stage.OFFERED, Stage.FAILED}),
+    Stage.ASSEMBLING: frozenset({Stage.OFFERED, Stage.FAILED}),
+    Stage.OFFERED: frozenset({Stage.AGREED, Stage.FAILED}),
+    Stage.AGREED: frozenset({Stage.DONE, Stage.FAILED}),
+    Stage.DONE: frozenset(),
+    Stage.FAILED: frozenset(),
+}
+"""
+The life of a reconfiguration: queued until it is its turn; starting until the newcomers are ready (skipped when nobody
+joins); assembling while several process sets of newcomers join each other; offered until the application reaches an
+agreement point; agreed while all ranks carry it out.
+"""
+
+
+@dataclass
+class Reconfiguration:
+    """One expansion, shrink, migration or balancing of the load.
+
+    Attributes
+    ----------
+    number
+        Its id, from 1.
+    cause
+        Who wants it, for a person to read.
+    changes
+        Net change of ranks for each node name; empty where only the load is balanced.
+    balance
+        Share the rows anew by what the ranks have measured.
+    at_iteration
+        The earliest iteration at which it may be carried out.
+    forced
+        A node goes away, whatever bounds the job has.
+    units
+        The newcomers, as separately started worlds in the order in which they will be ranks.
+    leaving, parking
+        Rank numbers that leave, and those of them that stay asleep for later.
+    lost
+        The newcomers that ended before they joined, and how: a sentence that names the rank.
+    phases
+        How far each rank that takes part has come, by its own report.
+    left
+        The node of each rank number that left, once it has.
+    figures
+        What rank 0 reported when all was done: seconds of each phase, bytes moved, the iteration.
+    """
+
+    number: int
+    cause: str
+    changes: Mapping[str, int]
+    balance: bool = False
+    at_iteration: int = 0
+    forced: bool = False
+    stage: Stage = Stage.QUEUED
+    units: list[list[RankId]] = field(default_factory=list)
+    leaving: tuple[int, ...] = ()
+    parking: tuple[int, ...] = ()
+    assembled: set[RankId] = field(default_factory=set)
+    phases: dict[RankId, str] = field(default_factory=dict)
+    lost: dict[RankId, str] = field(default_factory=dict)
+    deferred: bool = False
+    progress_at: float = 0.0
+    ranks_before: int = 0
+    ranks_after: int = 0
+    nodes_before: int = 0
+    nodes_after: int = 0
+    left: dict[int, str] = field(default_factory=dict)
+    start_s: float | None = None
+    figures: dict[str, Any] = field(default_factory=dict)
+    why: str | None = None
+
+    @property
+    def newcomers(self) -> list[RankId]:
+        """The ranks that join, in the order they will have."""
+        return [rank for unit in self.units for rank in unit]
+
+    @property
+    def loss(self) -> str:
+        """How the first newcomer was lost, if any was."""
+        return next(iter(self.lost.values()), "")
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will happen."""
+        return not STEPS[self.stage]
+
+    def step(self, stage: Stage) -> None:
+        """Go on to a stage.
+
+        Raises
+        ------
+        ValueError
+            The life of a reconfiguration has no such step.
+        """
+        if stage not in STEPS[self.stage]:
+            raise ValueError(f"reconfiguration {self.number} cannot go from {self.stage.value} to {stage.value}")
+        self.stage = stage
+
+    def fail(self, why: str) -> None:
+        """End it without a change, unless it is over already."""
+        if not self.over:
+            self.step(Stage.FAILED)
+            self.why = why
+
+    def summary(self) -> str:
+        """Say in a few words what it does, for the reply to whoever asked."""
+        parts = [
+            f"{'start' if change > 0 else 'retire'} {abs(change)} rank{'s' if abs(change) > 1 else ''} on {node}"
+            for node, change in self.changes.items()
+        ]
+        when = f" at iteration {self.at_iteration}" if self.at_iteration else ""
+        return (", ".join(parts) or "balance the load") + when
+
+    def record(self) -> dict[str, Any]:
+        """Return all that is known of it in JSON values."""
+        return {
+            "id": self.number,
+            "cause": self.cause,
+            "outcome": self.stage.value,
+            "why": self.why,
+            "changes": dict(self.changes),
+            "ranks_before": self.ranks_before,
+            "ranks_after": self.ranks_after,
+            "nodes_before": self.nodes_before,
+            "nodes_after": self.nodes_after,
+            "start_s": self.start_s,
+            **self.figures,
+        }

@@ -1,0 +1,285 @@
+"""Moves the data of distributed objects from one distribution to another, and gives newcomers what is replicated.
+
+Collective over the transition communicator, which holds all old and all new owners of rows: every rank calls the same
+functions for the same objects in the same order. Who gets which rows is decided in ``distribution``.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+from numpy.typing import NDArray
+
+from flexmpi.errors import UsageError
+from flexmpi.runtime.arrays import DistributedArray, DistributedCSR, ReplicatedArray, State
+from flexmpi.runtime.distribution import (
+    Distribution,
+    OverlapPlan,
+    Weights,
+    cut_rows,
+    overlap_plan,
+    share_targets,
+    whole_costs,
+)
+
+# Rows that follow each other are one run of bytes, so a message needs no MPI type of its own; longer runs are cut, for
+# many MPI calls count in 32 bits.
+MESSAGE_LIMIT_BYTES = 1 << 30
+
+
+def move_object(
+    obj: DistributedArray | DistributedCSR, comm: MPI.Intracomm, old: Distribution, new: Distribution, rank: int
+) -> int:
+    """Move the rows of one object; collective.
+
+    Rows go straight from the old block into the new one, so no rank holds more than these two. The old block becomes
+    read-only when a new one replaces it; a rank whose rows stay the same keeps its block. The row space is not touched:
+    the caller sets it when all objects in it have moved.
+
+    Parameters
+    ----------
+    obj
+        The object, whose block holds the rows of ``old``.
+    comm
+        The transition communicator.
+    old, new
+        Distributions over its ranks.
+    rank
+        This rank in it.
+
+    Returns
+    -------
+    int
+        Bytes that this rank sent to other ranks.
+
+    Raises
+    ------
+    UsageError
+        On every rank, if only some of the ranks that hold rows assigned a ``row_cost``.
+    mpi4py.MPI.Exception
+        If an MPI call fails.
+    """
+    plan = overlap_plan(old, new, rank)
+    ends = _Ends(old.interval(rank), new.interval(rank))
+    if isinstance(obj, DistributedCSR):
+        return _move_csr(obj, comm, plan, ends)
+    moves = _row_moves(plan, ends)
+    if ends.same:
+        return 0
+    block = np.empty((len(ends.new), *obj.shape[1:]), dtype=obj.dtype)
+    sent_bytes = _exchange(comm, moves, obj.local, block)
+    obj.local.flags.writeable = False
+    obj.adopt(block)
+    return sent_bytes
+
+
+def broadcast_replicated(obj: ReplicatedArray, comm: MPI.Intracomm) -> None:
+    """Copy rank 0's array to every rank, into the arrays that are there; collective."""
+    for piece in _pieces(_bytes_of(obj.local)):
+        comm.Bcast([piece, MPI.BYTE], root=0)
+
+
+def broadcast_state(states: Sequence[State], comm: MPI.Intracomm, *, first_newcomer: int = 1) -> None:
+    """Give newcomers rank 0's values of all states; collective.
+
+    Parameters
+    ----------
+    states
+        The same states in the same order on every rank.
+    comm
+        The transition communicator.
+    first_newcomer
+        Ranks from this one on take the values; those before keep their own objects, to which the program may refer.
+
+    Raises
+    ------
+    UsageError
+        On every rank, if a value of rank 0 cannot be pickled.
+    """
+    values, problem = comm.bcast(pickled(states) if comm.rank == 0 else None, root=0)
+    if problem:
+        raise UsageError(problem)
+    if comm.rank < first_newcomer:
+        return
+    for state, received in zip(states, pickle.loads(values), strict=True):
+        vars(state).clear()
+        vars(state).update(received)
+
+
+def balanced_distribution(
+    space_rows: int, weights: Weights, cost_object: DistributedCSR | None, comm: MPI.Intracomm, old: Distribution
+) -> Distribution:
+    """Share the rows of a row space by weights and, where there is one, by an object's row costs; collective.
+
+    Every rank looks at the costs of its own rows only and adds O(P) numbers; the answer is that of
+    `Distribution.by_cost` for the costs of all rows.
+
+    Parameters
+    ----------
+    space_rows
+        Number of global rows.
+    weights
+        One for each rank of ``comm``, the same on all ranks; 0 for leavers.
+    cost_object
+        Whose `row_costs` count (the same object on all ranks); None shares by the number of rows.
+    comm
+        The transition communicator.
+    old
+        The distribution of the object's rows over its ranks.
+
+    Raises
+    ------
+    ValueError
+        As `Distribution.by_weight`.
+    """
+    row_costs = None if cost_object is None else cost_object.row_costs()
+    if row_costs is None:
+        return Distribution.by_weight(space_rows, weights)
+    row_costs = row_costs[: len(old.interval(comm.rank))]
+    largest = comm.allreduce(float(row_costs.max(initial=0)), op=MPI.MAX)
+    costs = whole_costs(row_costs, largest=largest, rows=space_rows)
+    cost_of_rank = np.empty(comm.size, dtype=np.int64)
+    comm.Allgather(costs.sum(keepdims=True), cost_of_rank)
+    total = int(cost_of_rank.sum())
+    if total == 0:
+        return Distribution.by_weight(space_rows, weights)
+    before = int(cost_of_rank[: comm.rank].sum())
+    cuts = cut_rows(costs, cost_before=before, targets=share_targets(total, weights))
+    comm.Allreduce(MPI.IN_PLACE, cuts, op=MPI.SUM)
+    return Distribution((0, *cuts.tolist(), space_rows))
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """The global rows of this rank before and after."""
+
+    old: range
+    new: range
+
+    @property
+    def same(self) -> bool:
+        return self.old == self.new
+
+
+@dataclass(frozen=True)
+class _Moves:
+    """A plan in positions along the first axis of this rank's blocks: (the other rank, start, stop)."""
+
+    keep_from: slice
+    keep_to: slice
+    sends: tuple[tuple[int, int, int], ...]
+    receives: tuple[tuple[int, int, int], ...]
+
+
+def _row_moves(plan: OverlapPlan, ends: _Ends) -> _Moves:
+    """Express a plan in local rows."""
+    old, new, keep = ends.old.start, ends.new.start, plan.keep
+    return _Moves(
+        keep_from=slice(keep.start - old, keep.stop - old) if keep else slice(0, 0),
+        keep_to=slice(keep.start - new, keep.stop - new) if keep else slice(0, 0),
+        sends=tuple((peer, rows.start - old, rows.stop - old) for peer, rows in plan.sends),
+        receives=tuple((peer, rows.start - new, rows.stop - new) for peer, rows in plan.receives),
+    )
+
+
+def _element_moves(moves: _Moves, *, old_starts: NDArray[np.int64], new_starts: NDArray[np.int64]) -> _Moves:
+    """Express moves of local rows in elements, where row ``i`` starts at element ``starts[i]``."""
+
+    def stretch(rows: slice, starts: NDArray[np.int64]) -> slice:
+        return slice(int(starts[rows.start]), int(starts[rows.stop]))
+
+    return _Moves(
+        keep_from=stretch(moves.keep_from, old_starts),
+        keep_to=stretch(moves.keep_to, new_starts),
+        sends=tuple((peer, int(old_starts[start]), int(old_starts[stop])) for peer, start, stop in moves.sends),
+        receives=tuple((peer, int(new_starts[start]), int(new_starts[stop])) for peer, start, stop in moves.receives),
+    )
+
+
+def _move_csr(obj: DistributedCSR, comm: MPI.Intracomm, plan: OverlapPlan, ends: _Ends) -> int:
+    """Move a sparse matrix: the lengths of the rows first, then their non-zeros."""
+    index_type, costs_move = _agree_on_csr(obj, comm, holds_rows=bool(ends.old))
+    if ends.same:
+        return 0
+    rows = _row_moves(plan, ends)
+    lengths = np.empty(len(ends.new), dtype=np.int64)
+    sent_bytes = _exchange(comm, rows, np.diff(obj.indptr), lengths)
+    indptr = np.zeros(len(ends.new) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=indptr[1:])
+    elements = _element_moves(rows, old_starts=obj.indptr, new_starts=indptr)
+    indices = np.empty(int(indptr[-1]), dtype=index_type)
+    sent_bytes += _exchange(comm, elements, obj.indices.astype(index_type, copy=False), indices)
+    data = np.empty(int(indptr[-1]), dtype=obj.dtype)
+    sent_bytes += _exchange(comm, elements, obj.data, data)
+    row_cost = None
+    if costs_move:
+        row_cost = np.empty(len(ends.new), dtype=np.float64)
+        old_cost = np.empty(0, dtype=np.float64) if obj.row_cost is None else obj.row_cost
+        sent_bytes += _exchange(comm, rows, old_cost, row_cost)
+    for block in (obj.indptr, obj.indices, obj.data, obj.row_cost):
+        if block is not None:
+            block.flags.writeable = False
+    obj.adopt(indptr, indices, data, row_cost=row_cost)
+    return sent_bytes
+
+
+def _agree_on_csr(obj: DistributedCSR, comm: MPI.Intracomm, *, holds_rows: bool) -> tuple[np.dtype[Any], bool]:
+    """Agree on the type of the indices (the widest in use) and on whether there are row costs to move; collective."""
+    has_cost = obj.row_cost is not None
+    facts = np.array(
+        [obj.indices.itemsize if len(obj.indices) else 0, holds_rows and has_cost, holds_rows and not has_cost],
+        dtype=np.int64,
+    )
+    comm.Allreduce(MPI.IN_PLACE, facts, op=MPI.MAX)
+    index_bytes, some_have, some_lack = facts.tolist()
+    if some_have and some_lack:
+        raise UsageError(f"{obj.name!r}: row_cost was assigned by some ranks only, expected by all that hold rows")
+    return np.dtype(np.int32 if index_bytes == 4 else np.int64), bool(some_have)
+
+
+def _exchange(comm: MPI.Intracomm, moves: _Moves, old: NDArray[Any], new: NDArray[Any]) -> int:
+    """Send the parts of the old block, receive those of the new one; return the bytes sent to other ranks."""
+    incoming, outgoing = _bytes_of(new), _bytes_of(old)
+    # A block without a single byte has no bytes in any row; both ends of a message find that out by themselves.
+    row_bytes = new.dtype.itemsize * int(np.prod(new.shape[1:], dtype=np.int64))
+    requests = [
+        comm.Irecv([piece, MPI.BYTE], source=peer)
+        for peer, start, stop in moves.receives
+        for piece in _pieces(incoming[start * row_bytes : stop * row_bytes])
+    ]
+    sent_bytes = 0
+    for peer, start, stop in moves.sends:
+        for piece in _pieces(outgoing[start * row_bytes : stop * row_bytes]):
+            requests.append(comm.Isend([piece, MPI.BYTE], dest=peer))
+            sent_bytes += piece.nbytes
+    source, target = moves.keep_from, moves.keep_to
+    incoming[target.start * row_bytes : target.stop * row_bytes] = outgoing[
+        source.start * row_bytes : source.stop * row_bytes
+    ]
+    MPI.Request.Waitall(requests)
+    return sent_bytes
+
+
+def _bytes_of(block: NDArray[Any]) -> NDArray[np.uint8]:
+    """View a contiguous block as bytes (which serves any dtype, structured ones too)."""
+    return block.reshape(-1).view(np.uint8) if block.nbytes else np.empty(0, dtype=np.uint8)
+
+
+def _pieces(run: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    """Cut a run of bytes into messages; none for no bytes."""
+    cuts = [*range(0, run.nbytes, MESSAGE_LIMIT_BYTES), run.nbytes]
+    return (run[start:stop] for start, stop in pairwise(cuts))
+
+
+def pickled(states: Sequence[State]) -> tuple[bytes, str]:
+    """Pickle the values of states; return them and what is wrong, if a value cannot be."""
+    try:
+        return pickle.dumps([vars(state) for state in states], protocol=pickle.HIGHEST_PROTOCOL), ""
+    except Exception as error:  # what a value's own __reduce__ raises is its author's choice
+        return b"", f"the state cannot be copied to newcomers: {error}"

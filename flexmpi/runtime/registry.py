@@ -1,0 +1,204 @@
+"""All that an application has declared: its distributed objects, replicated data and state, and the ranks' weights.
+
+Declaring is local; handing the data to another set of ranks is collective and uses ``redistribution``.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+from numpy.typing import NDArray
+
+from flexmpi.errors import UsageError
+from flexmpi.runtime import redistribution
+from flexmpi.runtime.arrays import DistributedArray, DistributedCSR, ReplicatedArray, RowSpace, State
+from flexmpi.runtime.distribution import Distribution, drop_leavers, expand_old
+
+Object = DistributedArray | DistributedCSR | ReplicatedArray | State
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What a redistribution took on this rank: seconds to choose the shares and to move, bytes sent to other ranks."""
+
+    balance_s: float
+    move_s: float
+    sent_bytes: int
+
+
+class Registry:
+    """The objects of one application, in the order of their declaration, which is the same on every rank.
+
+    Attributes
+    ----------
+    weights
+        Relative computing power of each rank, in the units of the corefile; empty in a newcomer that has not joined.
+    rank
+        This rank's number in the application.
+    """
+
+    def __init__(self) -> None:
+        self.weights: tuple[float, ...] = ()
+        self.rank = 0
+        # States have no name; their key is their place.
+        self._objects: dict[str | int, Object] = {}
+        self._spaces: dict[int, RowSpace] = {}
+        self._unshared: set[int] = set()
+
+    def start(self, weights: Sequence[float], rank: int) -> None:
+        """Make this a rank of a starting application: objects declared from now on have rows here."""
+        self.weights, self.rank = tuple(weights), rank
+
+    def space(self, rows: int, *, row_costs: NDArray[np.float64] | None = None) -> RowSpace:
+        """Return the space of all objects with so many rows; the first of them may have its rows shared by cost."""
+        if rows not in self._spaces:
+            distribution = None
+            if self.weights and row_costs is not None:
+                distribution = Distribution.by_cost(row_costs, self.weights)
+            elif self.weights:
+                distribution = Distribution.by_weight(rows, self.weights)
+            self._spaces[rows] = RowSpace(rows, distribution, self.rank)
+        return self._spaces[rows]
+
+    def add(self, name: str, declared: Object) -> None:
+        """Take an object in.
+
+        Raises
+        ------
+        UsageError
+            Another has this name.
+        """
+        if name in self._objects:
+            raise UsageError(
+                f"an object named {name!r} exists already; every flex.array, csr and replicated has its own name"
+            )
+        self._objects[name] = declared
+        if isinstance(declared, DistributedCSR) and declared.balance == "nonzeros" and self.weights:
+            self._unshared.add(declared.shape[0])
+
+    def check_name(self, name: object) -> None:
+        """Refuse a name that is not text or is taken, before anything is allocated for it."""
+        if not isinstance(name, str) or not name:
+            raise UsageError(f"an object's name must be text, got {name!r}")
+        if name in self._objects:
+            raise UsageError(
+                f"an object named {name!r} exists already; every flex.array, csr and replicated has its own name"
+            )
+
+    def add_state(self, state: State) -> None:
+        """Take a state in; states are told apart by the order of their declaration."""
+        self._objects[len(self._objects)] = state
+
+    def descriptors(self) -> list[dict[str, Any]]:
+        """Describe all declarations, to compare them with a newcomer's."""
+        return [declared.descriptor() for declared in self._objects.values()]
+
+    def digest(self) -> int:
+        """Return a checksum of the descriptors."""
+        return zlib.crc32(json.dumps(self.descriptors(), sort_keys=True).encode())
+
+    def distributions(self) -> dict[int, Distribution]:
+        """Return the distribution of each row space, for newcomers."""
+        return {rows: space.distribution for rows, space in self._spaces.items() if space.distribution is not None}
+
+    def load(self) -> list[float]:
+        """Return what each rank computes with: its rows of the longest objects; its share where rows differ in cost."""
+        costed = any(
+            isinstance(known, DistributedCSR) and known.balance == "nonzeros" for known in self._objects.values()
+        )
+        longest = self._spaces.get(max(self._spaces, default=-1))
+        if costed or longest is None or longest.distribution is None:
+            return list(self.weights)
+        return [float(count) for count in longest.distribution.counts]
+
+    def adopt(self, distributions: dict[int, Distribution]) -> None:
+        """Learn, as a newcomer, who holds the rows now."""
+        for rows, distribution in distributions.items():
+            self._spaces[rows].distribution = distribution
+        self._unshared.clear()
+
+    def share_by_cost(self, comm: MPI.Intracomm) -> bool:
+        """Share the rows of newly filled matrices by their non-zeros; collective. True if any rows may have moved."""
+        rows = sorted(self._unshared)
+        self._unshared.clear()
+        if comm.size == 1 or not rows:
+            return False
+        for space in (self._spaces[count] for count in rows):
+            self._move_space(space, comm, self.weights, lambda: None)
+        return True
+
+    def redistribute(self, comm: MPI.Intracomm, weights: Sequence[float], progress: Callable[[], None]) -> Moved:
+        """Hand every row to the rank of ``comm`` it belongs to by ``weights``; collective.
+
+        ``comm`` has the application's ranks in their order, newcomers behind them; leavers have the weight 0.
+        """
+        parts = [self._move_space(space, comm, weights, progress) for space in self._spaces.values()]
+        self.weights, self.rank = tuple(weights), comm.rank
+        return Moved(
+            sum(part.balance_s for part in parts),
+            sum(part.move_s for part in parts),
+            sum(part.sent_bytes for part in parts),
+        )
+
+    def replicate(self, comm: MPI.Intracomm, *, first_newcomer: int) -> None:
+        """Give the ranks from ``first_newcomer`` on what every rank has; collective, from rank 0."""
+        for declared in self._objects.values():
+            if isinstance(declared, ReplicatedArray):
+                redistribution.broadcast_replicated(declared, comm)
+        states = [known for known in self._objects.values() if isinstance(known, State)]
+        redistribution.broadcast_state(states, comm, first_newcomer=first_newcomer)
+
+    def immovable(self) -> str:
+        """Say what newcomers cannot be given: a value of a state that cannot be pickled; empty if there is none."""
+        return redistribution.pickled([known for known in self._objects.values() if isinstance(known, State)])[1]
+
+    def close_ranks(self, leaving: Collection[int], rank: int) -> None:
+        """Renumber after the ranks in ``leaving``, which hold nothing any more, have gone."""
+        self.weights = tuple(weight for number, weight in enumerate(self.weights) if number not in leaving)
+        self.rank = rank
+        for space in self._spaces.values():
+            if space.distribution is not None:
+                space.distribution, space.rank = drop_leavers(space.distribution, leaving), rank
+
+    def forget_ranks(self) -> None:
+        """Be a rank outside the application again: it holds no row."""
+        self.weights, self.rank = (), 0
+        for space in self._spaces.values():
+            space.distribution, space.rank = None, 0
+
+    def _move_space(
+        self, space: RowSpace, comm: MPI.Intracomm, weights: Sequence[float], progress: Callable[[], None]
+    ) -> Moved:
+        if space.distribution is None:
+            raise UsageError(f"the objects of {space.rows} rows were declared by a rank that has not joined")
+        start = perf_counter()
+        old = expand_old(space.distribution, comm.size)
+        members = [known for known in self._objects.values() if self._in_space(known, space)]
+        costed = [known for known in members if isinstance(known, DistributedCSR) and known.balance == "nonzeros"]
+        new = redistribution.balanced_distribution(space.rows, weights, costed[0] if costed else None, comm, old)
+        balanced = perf_counter()
+        sent_bytes = 0
+        for declared in members:
+            if isinstance(declared, DistributedArray | DistributedCSR):
+                sent_bytes += redistribution.move_object(declared, comm, old, new, comm.rank)
+                progress()
+        space.distribution, space.rank = new, comm.rank
+        return Moved(balanced - start, perf_counter() - balanced, sent_bytes)
+
+    @staticmethod
+    def _in_space(declared: Object, space: RowSpace) -> bool:
+        return isinstance(declared, DistributedArray | DistributedCSR) and declared.space is space
+
+
+def weights_after(
+    weights: Sequence[float], *, leaving: Collection[int], newcomers: Sequence[float]
+) -> tuple[float, ...]:
+    """Return the weights over the ranks of a transition: 0 for leavers, the nodes' speeds for newcomers behind the others."""
+    return (*(0.0 if rank in leaving else weight for rank, weight in enumerate(weights)), *newcomers)

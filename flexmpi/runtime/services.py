@@ -1,0 +1,199 @@
+"""What a job does beside running: reports, its own policy, scheduled changes, turns at I/O, and bindings to cores.
+
+Each is a pure object; here they meet the end of an interval, a rank's message or a command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
+
+from flexmpi.configuration import ScheduledChange
+from flexmpi.errors import CommandError
+from flexmpi.protocol.frames import Message
+from flexmpi.runtime.gateway import Gateway
+from flexmpi.runtime.iogate import IOGate
+from flexmpi.runtime.monitoring import Monitor
+from flexmpi.runtime.policies import JobPolicy
+from flexmpi.runtime.reconfiguration import Reconfiguration
+from flexmpi.runtime.reconfigurer import Reconfigurer
+from flexmpi.runtime.report import IntervalReport
+from flexmpi.runtime.roster import RankId, Roster
+from flexmpi.runtime.schedule import Planned, Schedule
+
+BIND_LIMIT_S = 5.0
+
+
+class Served(Protocol):
+    """What the supervisor offers to its services."""
+
+    roster: Roster
+    reconfigurer: Reconfigurer
+    gateway: Gateway
+
+    def tell(self, ranks: Collection[RankId], kind: str, **fields: object) -> None:
+        """Send a message to ranks."""
+
+    def show(self, *lines: str) -> None:
+        """Print in the application's output."""
+
+    def warn(self, what: str) -> None:
+        """Print a warning."""
+
+    async def until(self, condition: Callable[[], bool], *, limit_s: float | None = None) -> bool:
+        """Wait until something has happened; False if it has not within the limit."""
+
+
+class Services:
+    """The services of one job.
+
+    Parameters
+    ----------
+    job
+        The supervisor.
+    schedule
+        The changes of the schedule file; they count while the policy is ``schedule``.
+    monitor
+        Where reports go.
+    io_controlled
+        A controller grants I/O phases.
+    """
+
+    def __init__(
+        self, job: Served, *, schedule: Collection[ScheduledChange], monitor: Monitor, io_controlled: bool
+    ) -> None:
+        self.policy = JobPolicy.named("schedule" if schedule else "triggered")
+        self.commanded = Schedule()
+        self.monitor = monitor
+        self.io = IOGate(io_controlled, time.monotonic)
+        self._job = job
+        self._has_schedule = bool(schedule)
+        self._schedule = Schedule()
+        self._schedule.add(schedule, cause="schedule")
+        self._bound: dict[int, str | None] = {}
+        self._requests = 0
+        self._io_timer: asyncio.TimerHandle | None = None
+
+    def interval_ended(self, latest: IntervalReport, host: str) -> None:
+        """Report an interval, and do what is due after it."""
+        self._job.show(latest.line())
+        if self.policy.name == "monitor":
+            self._job.show(*latest.rank_lines())
+        self.monitor.report(latest, host)
+        planned = self.commanded.due(latest)
+        if self.policy.name == "schedule":
+            planned += self._schedule.due(latest)
+        for each in planned:
+            self._carry_out(each)
+        self.policy = self.policy.after(latest)
+        if self.policy.wants_balance and not self._job.reconfigurer.busy:
+            self._job.reconfigurer.request_balance(cause="policy balance")
+            self.policy = self.policy.acted()
+
+    def _carry_out(self, planned: Planned) -> None:
+        change, reconfigurer = planned.change, self._job.reconfigurer
+        try:
+            reconfigurer.request(
+                change.changes, cause=planned.cause, at_iteration=change.at_iteration, number=planned.number
+            )
+        except CommandError as error:
+            why = f"planned for iteration {change.at_iteration}: {error}"
+            reconfigurer.drop(cause=planned.cause, why=why, number=planned.number)
+
+    def plan(self, change: ScheduledChange, *, cause: str) -> Reconfiguration:
+        """Take in a change for an iteration to come.
+
+        Raises
+        ------
+        CommandError
+            It is not possible by what is known now.
+        """
+        earlier = self.commanded.before(change.at_iteration)
+        planned = self._job.reconfigurer.plan(
+            change.changes,
+            cause=cause,
+            at_iteration=change.at_iteration,
+            earlier=[each.change.changes for each in earlier],
+        )
+        self.commanded.add([change], cause=cause, number=planned.number)
+        return planned
+
+    def change_policy(self, policy: JobPolicy) -> None:
+        """Put a policy in force.
+
+        Raises
+        ------
+        CommandError
+            It is ``schedule``, and there is none.
+        """
+        if policy.name == "schedule" and not self._has_schedule:
+            raise CommandError("there is no schedule: start with --schedule FILE")
+        self.policy = policy
+        self._job.show(f"Policy is {policy.name}")
+
+    def begin_io(self, rank: RankId, size_bytes: int | None) -> None:
+        """A rank wants to begin an I/O phase, and sleeps until it may."""
+        if self.io.ask(rank) and self.io.controlled:
+            self.monitor.send(f"ACQIO: {'n/a' if size_bytes is None else size_bytes}")
+        self.open_io()
+
+    def end_io(self, rank: RankId) -> None:
+        """A rank has ended its I/O phase, or is gone."""
+        if self.io.leave(rank) and self.io.controlled:
+            self.monitor.send("RELQIO")
+
+    def open_io(self) -> None:
+        """Let those ranks begin their I/O that may, and look again when the next may."""
+        if admitted := self.io.admitted():
+            self._job.tell(admitted, "io_go")
+        if self._io_timer is not None:
+            self._io_timer.cancel()
+        if (left_s := self.io.left_s()) is not None:
+            self._io_timer = asyncio.get_running_loop().call_later(left_s + 0.001, self.open_io)
+
+    async def bind(self, cores: Mapping[int, list[int]]) -> None:
+        """Bind ranks, by their numbers, to cores.
+
+        Raises
+        ------
+        CommandError
+            There is no such rank or core, or a node refuses.
+        """
+        by_node = self._checked_bindings(cores)
+        for node, of_pids in by_node.items():
+            self._requests += 1
+            request = self._requests
+            self._job.gateway.lines[node].send("bind", request=request, cores=of_pids)
+            if not await self._job.until(lambda: request in self._bound, limit_s=BIND_LIMIT_S):  # noqa: B023
+                raise CommandError(f"the node launcher of {node} did not answer within {BIND_LIMIT_S:g} s")
+            if (refused := self._bound.pop(request)) is not None:
+                raise CommandError(f"{node} refused: {refused}")
+
+    def bound(self, message: Message) -> None:
+        """Take in a launcher's answer to a binding."""
+        self._bound[message["request"]] = message["error"]
+
+    def _checked_bindings(self, cores: Mapping[int, list[int]]) -> dict[str, dict[int, list[int]]]:
+        roster = self._job.roster
+        cores_of = {node.name: node.cores for node in roster.nodes}
+        by_node: dict[str, dict[int, list[int]]] = {}
+        for number, wanted in cores.items():
+            if not roster.members:
+                raise CommandError("the application is still starting")
+            if number >= len(roster.members):
+                raise CommandError(
+                    f"there is no rank {number}: the application has ranks 0 to {len(roster.members) - 1}"
+                )
+            rank = roster.members[number]
+            node = roster.node_of(rank)
+            if rank not in roster.pids:
+                raise CommandError(f"rank {number} is still starting")
+            real = self._job.gateway.lines[node].cores
+            for core in wanted:
+                if core >= cores_of[node] or core not in real:
+                    usable = sorted(each for each in real if each < cores_of[node])
+                    raise CommandError(f"rank {number} is on {node}, which has no core {core} (it has {usable})")
+            by_node.setdefault(node, {})[roster.pids[rank]] = wanted
+        return by_node

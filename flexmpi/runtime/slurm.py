@@ -1,0 +1,156 @@
+"""Nodes from Slurm: an added node is one ordinary Slurm job whose script is the node launcher.
+
+Only ``sbatch``, ``scancel`` and reading are used, with the user's own rights, and one ``scontrol update`` to give back a node of
+the first allocation. What Slurm prints is parsed in ``slurm_facts``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from flexmpi.errors import MembershipError
+from flexmpi.runtime.providers import LocalProvider, launcher_command, launcher_environment
+from flexmpi.runtime.slurm_facts import Allocation, companion_arguments, companion_script, slurm_environment
+
+COMMAND_LIMIT_S = 20.0
+END_LIMIT_S = 5.0
+LOOK_AGAIN_S = 0.2
+
+
+class SlurmProvider:
+    """The nodes of a Slurm job, and companions: one more job for each node that is added.
+
+    Parameters
+    ----------
+    allocation
+        The parent job.
+    folder
+        The job's private folder on this node, the batch node.
+    grant_timeout_s
+        How long Slurm may take to grant a node.
+    on_ended
+        Called when a launcher on this node has ended.
+    """
+
+    def __init__(
+        self, allocation: Allocation, folder: Path, *, grant_timeout_s: float, on_ended: Callable[[], None]
+    ) -> None:
+        self.limit_s = grant_timeout_s
+        self._allocation = allocation
+        self._local = LocalProvider(folder, on_ended=on_ended)
+        self._companions: dict[int, str] = {}
+        self._steps: dict[str, Process] = {}
+
+    async def start_launcher(self, request: int, node: str | None, *, addresses: Sequence[str], key: bytes) -> None:
+        """Start a launcher: here, on another node of the first allocation, or by a companion job.
+
+        Raises
+        ------
+        MembershipError
+            Slurm refuses, in its own words.
+        """
+        environment = slurm_environment(os.environ) | launcher_environment(request, addresses, key)
+        if node == self._allocation.batch_node:
+            await self._local.start_launcher(request, node, addresses=addresses, key=key)
+        elif node in self._allocation.nodes:
+            await self._start_step(str(node), environment)
+        else:
+            command = ["sbatch", *companion_arguments(self._allocation.parent, node)]
+            script = companion_script(launcher_command())
+            status, output, errors = await _run(command, environment, given=script)
+            if status != 0:
+                raise MembershipError(
+                    f"Slurm refused {node or 'a node'}: {errors.strip() or f'sbatch status {status}'}"
+                )
+            self._companions[request] = output.strip().split(";")[0]
+
+    async def _start_step(self, node: str, environment: Mapping[str, str]) -> None:
+        step = ["srun", "--overlap", "--nodes=1", "--ntasks=1", f"--nodelist={node}", "--export=ALL"]
+        step += [
+            f"--jobid={self._allocation.parent.job_id}",
+            "--exact",
+            f"--cpus-per-task={self._allocation.cores[node]}",
+        ]
+        self._steps[node] = await asyncio.create_subprocess_exec(
+            *step, *launcher_command(), "--node", node, env={**environment}, start_new_session=True
+        )
+
+    def failure(self, request: int) -> str | None:
+        """Return why a launcher on this node will not report any more; of others Slurm is asked when time is up."""
+        return self._local.failure(request)
+
+    async def lost(self, request: int) -> None:
+        """End the companion, or the launcher on this node, that does not answer any more."""
+        await self._local.lost(request)
+        if (job_id := self._companions.pop(request, None)) is not None:
+            await self._cancel([job_id])
+
+    async def withdraw(self, request: int) -> str:
+        """Cancel a companion that was not granted in time, and return what Slurm says of it."""
+        job_id = self._companions.pop(request, None)
+        if job_id is None:
+            return "its launcher did not report"
+        _, output, _ = await _run(["squeue", "--noheader", f"--jobs={job_id}", "--format=%T (%r)"], os.environ)
+        await self._cancel([job_id])
+        return f"Slurm job {job_id} is {output.strip() or 'gone before its launcher reported'}"
+
+    async def _cancel(self, job_ids: Sequence[str]) -> None:
+        await _run(["scancel", "--quiet", *job_ids], os.environ)
+
+    async def released(self, node: str) -> str | None:
+        """Give back a node of the first allocation whose ranks have left; return what is to be said about it."""
+        step = self._steps.pop(node, None)
+        if step is None:
+            return None
+        await asyncio.wait_for(step.wait(), END_LIMIT_S)
+        kept = [name for name in self._allocation.nodes if name != node]
+        job = self._allocation.parent.job_id
+        status, _, errors = await _run(["scontrol", "update", f"JobId={job}", f"NodeList={','.join(kept)}"], os.environ)
+        _, output, _ = await _run(["squeue", "--noheader", f"--jobs={job}", "--format=%D"], os.environ)
+        if status == 0 and output.strip() == str(len(kept)):
+            self._allocation.nodes.remove(node)
+            return None
+        return f"{node} stays allocated to job {job}: {errors.strip() or 'Slurm did not change the allocation'}"
+
+    async def close(self) -> None:
+        """See that no launcher and no companion is left; the launchers have been told to stop."""
+        await self._local.close()
+        end = asyncio.get_running_loop().time() + END_LIMIT_S
+        companions = list(self._companions.values())
+        while companions and asyncio.get_running_loop().time() < end:
+            listed = await _run(
+                ["squeue", "--noheader", f"--jobs={','.join(companions)}", "--format=%i %t"], os.environ
+            )
+            alive = [line.split()[0] for line in listed[1].splitlines() if line.split()[1:] not in (["CG"], ["CD"])]
+            companions = [job_id for job_id in companions if job_id in alive]
+            pending = [line.split()[0] for line in listed[1].splitlines() if line.split()[1:] == ["PD"]]
+            if pending:
+                await self._cancel(pending)
+            if companions:
+                await asyncio.sleep(LOOK_AGAIN_S)
+        if companions:
+            await self._cancel(companions)
+        for step in self._steps.values():
+            if step.returncode is None:
+                step.terminate()
+
+
+async def _run(command: Sequence[str], environment: Mapping[str, str], *, given: str = "") -> tuple[int, str, str]:
+    """Run one of Slurm's commands with a time limit and return its status, output and errors."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env={**environment}
+        )
+    except OSError as error:
+        return 127, "", f"{command[0]}: {error.strerror}"
+    try:
+        output, errors = await asyncio.wait_for(process.communicate(given.encode()), COMMAND_LIMIT_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return 124, "", f"{command[0]} did not answer within {COMMAND_LIMIT_S:g} s"
+    return process.returncode or 0, output.decode(errors="replace"), errors.decode(errors="replace")

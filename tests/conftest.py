@@ -1,0 +1,26 @@
+"""What all tests share: real applications, started by `flexmpi run` and ended with their test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.applications import Application, Leftovers
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Application]]:
+    """Start applications; when the test is over they have ended and nothing of them is left."""
+    leftovers = Leftovers()
+    applications: list[Application] = []
+
+    def start_one(*arguments: object, **options: object) -> Application:
+        application = Application(arguments, folder=leftovers.folder, **options)
+        applications.append(application)
+        return application
+
+    yield start_one
+    for application in applications:
+        application.close()
+    leftovers.check()

@@ -1,0 +1,299 @@
+"""Moves data between the ranks of one world and checks every block against the global truth.
+
+``python -m mpi4py redistribute.py CASE [SEED]``; rank 0 prints one line when all ranks are content. Not a test itself.
+"""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+from numpy.typing import NDArray
+
+from flexmpi.errors import UsageError
+from flexmpi.runtime import redistribution
+from flexmpi.runtime.arrays import DistributedArray, DistributedCSR, ReplicatedArray, RowSpace, State
+from flexmpi.runtime.distribution import Distribution, overlap_plan
+from flexmpi.runtime.redistribution import balanced_distribution, broadcast_replicated, broadcast_state, move_object
+
+comm = MPI.COMM_WORLD
+rank, size = comm.rank, comm.size
+
+COLUMNS = 7
+DENSE: dict[str, tuple[tuple[int, ...], Any]] = {
+    "vector": ((), "f8"),
+    "bytes": ((), "i1"),
+    "flags": ((3,), "?"),
+    "big_endian": ((2,), ">i4"),
+    "complex": ((2, 3), "c16"),
+    "record": ((2,), [("a", "f8"), ("b", "i2"), ("c", "S3")]),
+    "text": ((), "U5"),
+    "no_columns": ((0,), "f8"),
+}
+SPARSE = ("narrow", "mixed", "declared", "assigned")
+
+
+@dataclass
+class Truth:
+    """All rows of everything, the same on every rank."""
+
+    dense: dict[str, NDArray[Any]]
+    starts: NDArray[np.int64]
+    indices: NDArray[np.int64]
+    data: NDArray[np.float64]
+    costs: NDArray[np.float64]
+
+    @classmethod
+    def random(cls, rows: int, rng: np.random.Generator) -> Truth:
+        dense = {}
+        for name, (trailing, dtype) in DENSE.items():
+            numbers = rng.integers(0, 100, size=(rows, *trailing))
+            dense[name] = np.zeros(numbers.shape, dtype=dtype)
+            for field in dense[name].dtype.names or (...,):
+                dense[name][field] = numbers
+        starts = np.concatenate([[0], np.cumsum(rng.choice([0, 0, 1, 5], size=rows))]).astype(np.int64)
+        nonzeros = int(starts[-1])
+        return cls(dense, starts, rng.integers(0, COLUMNS, nonzeros), rng.random(nonzeros), rng.random(rows))
+
+    def csr(self, rows: range) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        held = slice(self.starts[rows.start], self.starts[rows.stop])
+        return self.starts[rows.start : rows.stop + 1] - held.start, self.indices[held], self.data[held]
+
+    def nonzeros(self, rows: range) -> int:
+        return int(self.starts[rows.stop] - self.starts[rows.start])
+
+
+class Objects:
+    """One object of each kind in one row space, as a rank declares them (a newcomer has no distribution then)."""
+
+    def __init__(self, truth: Truth, distribution: Distribution | None) -> None:
+        rows = len(truth.costs)
+        self.truth, self.space = truth, RowSpace(rows, distribution, rank)
+        self.dense = [
+            DistributedArray(name, (rows, *trailing), space=self.space, dtype=dtype)
+            for name, (trailing, dtype) in DENSE.items()
+        ]
+        self.sparse = [
+            DistributedCSR(
+                name, (rows, COLUMNS), space=self.space, row_cost=truth.costs if name == "declared" else None
+            )
+            for name in SPARSE
+        ]
+
+    def fill(self) -> None:
+        held = self.space.interval
+        for array in self.dense:
+            array.local[...] = self.truth.dense[array.name][held.start : held.stop]
+        indptr, indices, data = self.truth.csr(held)
+        for matrix in self.sparse:
+            # Ranks may differ in their index types, as scipy chooses them by the size of each part.
+            narrow = matrix.name == "narrow" or (matrix.name == "mixed" and rank % 2)
+            cost = self.truth.costs[held.start : held.stop].copy() if matrix.name == "assigned" else None
+            matrix.assign(indptr, indices.astype(np.int32 if narrow else np.int64), data.copy(), row_cost=cost)
+
+    def check(self) -> None:
+        held = self.space.interval
+        for array in self.dense:
+            truth = self.truth.dense[array.name][held.start : held.stop]
+            assert (array.rows, array.local.shape) == (held, truth.shape), array
+            assert array.local.dtype == array.dtype == truth.dtype, array
+            assert (array.local == truth).all(), array
+            assert array.local.flags.writeable, array
+        indptr, indices, data = self.truth.csr(held)
+        for matrix in self.sparse:
+            assert matrix.indptr.tolist() == indptr.tolist(), matrix
+            assert matrix.indices.tolist() == indices.tolist(), matrix
+            assert matrix.data.tolist() == data.tolist(), matrix
+            assert matrix.name != "narrow" or not len(indices) or matrix.indices.dtype == np.int32, matrix
+            if matrix.name in ("declared", "assigned") and held:
+                assert matrix.row_cost is not None, matrix
+                assert matrix.row_cost.tolist() == self.truth.costs[held.start : held.stop].tolist(), matrix
+
+    def row_bytes(self, obj: DistributedArray | DistributedCSR, rows: range) -> set[int]:
+        """Return what moving these rows takes; the indices of the mixed matrix are of one type or the other."""
+        if isinstance(obj, DistributedArray):
+            return {self.truth.dense[obj.name][rows.start : rows.stop].nbytes}
+        words = 2 if obj.name in ("declared", "assigned") else 1
+        index_bytes = {"narrow": {4}, "mixed": {4, 8}}.get(obj.name, {8})
+        return {8 * words * len(rows) + (8 + each) * self.truth.nonzeros(rows) for each in index_bytes}
+
+
+def blocks_of(obj: DistributedArray | DistributedCSR) -> list[NDArray[Any]]:
+    return [obj.local] if isinstance(obj, DistributedArray) else [obj.indptr, obj.indices, obj.data]
+
+
+def move_one(objects: Objects, obj: DistributedArray | DistributedCSR, old: Distribution, new: Distribution) -> None:
+    """Move an object, checking the bytes reported and what becomes of the old blocks."""
+    plan = overlap_plan(old, new, rank)
+    before = blocks_of(obj)
+    sent_bytes = move_object(obj, comm, old, new, rank)
+    possible = [objects.row_bytes(obj, rows) for _, rows in plan.sends]
+    assert sum(map(min, possible)) <= sent_bytes <= sum(map(max, possible)), (obj, sent_bytes, possible)
+    for block, after in zip(before, blocks_of(obj), strict=True):
+        if old.interval(rank) == new.interval(rank):
+            assert after is block, obj
+        else:
+            assert (block.flags.writeable, after.flags.writeable) == (False, True), obj
+
+
+def random_distribution(rows: int, rng: np.random.Generator) -> Distribution:
+    weights = rng.choice([0.0, 0.0, 1.0, 2.5], size=size)
+    weights[rng.integers(size)] = 1.0
+    return Distribution.by_weight(rows, weights)
+
+
+def moves(seed: int) -> str:
+    """Move all objects from one random distribution to the next; ranks without rows are declared anew, as newcomers."""
+    rng = np.random.default_rng(seed)
+    moved = 0
+    for rows in (0, 1, size - 1, 10, 57):
+        truth = Truth.random(rows, rng)
+        present = random_distribution(rows, rng)
+        objects = Objects(truth, present)
+        objects.fill()
+        for _ in range(12):
+            new = random_distribution(rows, rng)
+            if not present.interval(rank):
+                objects = Objects(truth, None)
+            for array in objects.dense:
+                move_one(objects, array, present, new)
+            for matrix in objects.sparse:
+                move_one(objects, matrix, present, new)
+            objects.space.distribution = present = new
+            objects.check()
+            moved += 1
+    return f"{moved} moves"
+
+
+def split(seed: int) -> str:
+    """Do the same where no message may be longer than five bytes, so that rows and elements are cut apart."""
+    redistribution.MESSAGE_LIMIT_BYTES = 5
+    return moves(seed)
+
+
+def half_cost(_: int) -> str:
+    """Assign a row cost on one of the ranks only."""
+    old, new = Distribution.from_counts([2] * size), Distribution.from_counts([2 * size] + [0] * (size - 1))
+    matrix = DistributedCSR("A", (2 * size, 2), space=RowSpace(2 * size, old, rank))
+    matrix.assign([0, 0, 0], [], [], row_cost=[1, 1] if rank == 0 else None)
+    try:
+        move_object(matrix, comm, old, new, rank)
+    except UsageError as error:
+        return str(error)
+    raise AssertionError("a cost known for some rows only must be refused")
+
+
+def balance(seed: int) -> str:
+    """Compare the distribution the ranks find together with the one of somebody who knows all costs."""
+    rng = np.random.default_rng(seed)
+    for _ in range(30):
+        rows = int(rng.integers(0, 40))
+        old = random_distribution(rows, rng)
+        weights = rng.choice([0.0, 1.0, 2.5], size=size)
+        weights[rng.integers(size)] = 1.0
+        truth = Truth.random(rows, rng)
+        truth.costs *= rng.choice([0.0, 1e-30, 1e30])
+        objects = Objects(truth, old)
+        objects.fill()
+        by_rows = DistributedCSR("rows", (rows, 2), space=objects.space, balance="rows")
+        lengths = np.diff(truth.starts)
+        for cost_object, expected in (
+            (None, Distribution.by_weight(rows, weights)),
+            (by_rows, Distribution.by_weight(rows, weights)),
+            (objects.sparse[SPARSE.index("narrow")], Distribution.by_cost(lengths, weights)),
+            (objects.sparse[SPARSE.index("declared")], Distribution.by_cost(truth.costs, weights)),
+            (objects.sparse[SPARSE.index("assigned")], Distribution.by_cost(truth.costs, weights)),
+        ):
+            found = balanced_distribution(rows, weights, cost_object, comm, old)
+            assert found == expected, (found, expected, cost_object)
+    return "balanced"
+
+
+def replicate(_: int) -> str:
+    """Give rank 0's replicated data to the others; rank 1 was there before and keeps its state."""
+    redistribution.MESSAGE_LIMIT_BYTES = 100
+    truth = np.arange(7 * 9, dtype=np.float64).reshape(7, 9)
+    for dtype in ("f8", "c16", "?", [("a", "f8"), ("b", "i1")]):
+        array = ReplicatedArray("centres", (7, 9), dtype=dtype)
+        block, expected = array.local, truth.astype(dtype)
+        if rank == 0:
+            block[...] = expected
+        broadcast_replicated(array, comm)
+        assert array.local is block
+        assert (block == expected).all()
+    broadcast_replicated(ReplicatedArray("nothing", (0, 3)), comm)
+    first, second = State(value=rank), State(steps=[rank], stale=rank)
+    mine = second.steps
+    if rank == 0:
+        first.added = "later"
+        del second.stale
+    broadcast_state([first, second], comm, first_newcomer=2)
+    if rank == 1:
+        assert (repr(first), repr(second)) == ("State(value=1)", "State(steps=[1], stale=1)")
+    else:
+        assert (repr(first), repr(second)) == ("State(value=0, added='later')", "State(steps=[0])")
+    assert (second.steps is mine) == (rank < 2)
+    try:
+        broadcast_state([State(value=(lambda: 0) if rank == 0 else 0)], comm)
+    except UsageError as error:
+        return str(error)
+    raise AssertionError("a state that cannot be pickled must be refused on every rank")
+
+
+def memory(_: int) -> str:
+    """Move one 64 MB object between two ranks; no rank may hold more than its old and its new block of it."""
+    rows, columns, allowance = 1 << 13, 1 << 10, 1 << 19
+    for obj_kind in ("dense", "csr"):
+        old, new = Distribution.by_weight(rows, [3, 1]), Distribution.by_weight(rows, [1, 3])
+        space = RowSpace(rows, old, rank)
+        here = (len(old.interval(rank)), len(new.interval(rank)))
+        tracemalloc.start()
+        obj: DistributedArray | DistributedCSR
+        if obj_kind == "dense":
+            obj, row_bytes = DistributedArray("A", (rows, columns), space=space), 8 * columns
+        else:
+            obj, row_bytes = DistributedCSR("A", (rows, columns), space=space), 12 * columns + 8
+            count = here[0] * columns
+            obj.assign(np.arange(0, count + 1, columns), np.zeros(count, dtype=np.int32), np.zeros(count))
+        tracemalloc.reset_peak()
+        move_object(obj, comm, old, new, rank)
+        after, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak <= sum(here) * row_bytes + allowance, (obj_kind, peak, sum(here) * row_bytes)
+        assert after <= here[1] * row_bytes + allowance, (obj_kind, after, here[1] * row_bytes)
+        del obj
+    return "within old block + new block"
+
+
+def large(_: int) -> str:
+    """Move a block of more than 2**31 elements from rank 0 to rank 1."""
+    rows, columns = 4, 2**29 + 1
+    elements = rows * columns
+    old, new = Distribution.from_counts([rows, 0]), Distribution.from_counts([0, rows])
+    array = DistributedArray("A", (rows, columns), space=RowSpace(rows, old, rank), dtype=np.int8)
+    # Some elements all over and those where a 32-bit count or a message could end; few, for memory is slow to get
+    # and the pages of zeros between them cost none on the sender.
+    ends = [end + off for end in (2**30, 2**31) for off in (-1, 0, 1)]
+    marks = np.array(sorted({*range(0, elements, 39_999_983), *ends, elements - 1}))
+    if rank == 0:
+        array.local.reshape(-1)[marks] = marks % 101 + 1
+    sent_bytes = move_object(array, comm, old, new, rank)
+    assert sent_bytes == (elements if rank == 0 else 0)
+    assert array.local.shape == (rows if rank == 1 else 0, columns)
+    if rank == 1:
+        assert (array.local.reshape(-1)[marks] == marks % 101 + 1).all()
+        assert sum(map(np.count_nonzero, array.local)) == len(marks)
+    return f"moved {elements} elements"
+
+
+CASES = {each.__name__: each for each in (moves, split, half_cost, balance, replicate, memory, large)}
+
+if __name__ == "__main__":
+    said = CASES[sys.argv[1]](int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    comm.Barrier()
+    if rank == 0:
+        print(said, flush=True)

@@ -1,0 +1,109 @@
+"""The policies of command 1: their names, the original's, what they take, and when ``balance`` wants to act."""
+
+from __future__ import annotations
+
+import pytest
+
+from flexmpi.errors import CommandError
+from flexmpi.runtime.balance import PATIENCE, THRESHOLD
+from flexmpi.runtime.policies import POLICIES, JobPolicy
+from flexmpi.runtime.report import IntervalReport
+
+
+def interval(*busy_s: float) -> IntervalReport:
+    size = len(busy_s)
+    idle = [0.0] * size
+    return IntervalReport(
+        iteration=10,
+        iterations=10,
+        next_at=20,
+        load=[1.0] * size,
+        weights=[1.0] * size,
+        real_s=busy_s,
+        processor_s=busy_s,
+        communication_s=idle,
+        io_s=idle,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "policy"),
+    [
+        ("triggered", "triggered"),
+        ("schedule", "schedule"),
+        ("balance", "balance"),
+        ("monitor", "monitor"),
+        ("Balance", "balance"),
+        ("LBALANCE", "balance"),
+        ("MONITORDBG", "monitor"),
+        ("MALLEABILITY", "schedule"),
+        ("NULL", "triggered"),
+        ("MALLEABILITY_TRIG", "triggered"),
+        ("EMPI_Monitor_malleability_triggered", "triggered"),
+    ],
+)
+def test_a_policy_is_known_by_our_name_and_by_the_originals(name, policy):
+    assert JobPolicy.named(name).name == policy
+
+
+def test_an_unknown_policy_is_refused_with_the_known_ones():
+    with pytest.raises(CommandError) as refused:
+        JobPolicy.named("FASTEST")
+    assert str(refused.value) == "unknown policy 'FASTEST' (there are triggered, schedule, balance, monitor)"
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_every_policy_says_what_it_does(name):
+    assert JobPolicy.named(name).summary().startswith(f"{name}: {POLICIES[name]}")
+
+
+def test_a_threshold_is_a_fraction_and_is_kept_as_such():
+    policy = JobPolicy.named("LBALANCE", objective=0, threshold=0.25)
+    assert policy.hysteresis.threshold == 0.25
+    assert "imbalance of 0.25" in policy.summary()
+    assert JobPolicy.named("balance").hysteresis.threshold == THRESHOLD
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers", "why"),
+    [
+        ("balance", {"objective": 0.0, "threshold": 0.0}, "must be positive, got 0"),
+        ("balance", {"objective": 5.0}, "policy balance has no objective, got 5"),
+        ("triggered", {"objective": 0.0, "threshold": 0.2}, "policy triggered has no threshold, got 0.2"),
+        ("MALLEABILITY", {"objective": 100.0, "threshold": 0.2}, "policy schedule has no objective, got 100"),
+    ],
+)
+def test_numbers_that_a_policy_does_not_take_are_refused_and_not_ignored(name, numbers, why):
+    with pytest.raises(CommandError) as refused:
+        JobPolicy.named(name, **numbers)
+    assert why in str(refused.value)
+
+
+def after(policy: JobPolicy, *history: IntervalReport) -> JobPolicy:
+    for latest in history:
+        policy = policy.after(latest)
+    return policy
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_only_the_policy_balance_wants_a_balance_and_only_after_its_patience(name):
+    policy = after(JobPolicy.named(name), *[interval(1.0, 2.0)] * (PATIENCE - 1))
+    assert not policy.wants_balance
+    assert policy.after(interval(1.0, 2.0)).wants_balance == (name == "balance")
+
+
+def test_after_it_has_acted_patience_begins_anew():
+    policy = after(JobPolicy.named("balance"), *[interval(1.0, 2.0)] * PATIENCE).acted()
+    assert not policy.wants_balance
+    assert not after(policy, *[interval(1.0, 2.0)] * (PATIENCE - 1)).wants_balance
+    assert after(policy, *[interval(1.0, 2.0)] * PATIENCE).wants_balance
+
+
+def test_a_balanced_application_is_left_alone():
+    assert not after(JobPolicy.named("balance"), *[interval(1.0, 1.1)] * 20).wants_balance
+
+
+def test_waiting_in_communication_and_io_is_no_load():
+    waiting = IntervalReport(10, 10, 20, [1, 1], [1, 1], [5.0, 5.0], [5.0, 5.0], [4.0, 1.0], [0.0, 3.0])
+    assert waiting.busy_s == [1.0, 1.0]
+    assert not after(JobPolicy.named("balance"), *[waiting] * 20).wants_balance

@@ -1,0 +1,84 @@
+"""The schedule file, which the original FlexMPI calls ``malleability``: what is read, and what is wrong with it where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flexmpi.configuration import Node, ScheduledChange, read_schedule
+from flexmpi.errors import ConfigurationError
+
+NODES = (Node("compute-1", 12, "comp"), Node("compute-2", 12, "comp"), Node("fat", 48, "fat"))
+bounded = settings(derandomize=True, deadline=None, max_examples=60)
+
+
+def read(folder: Path, text: str | bytes) -> tuple[ScheduledChange, ...]:
+    path = folder / "malleability"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_schedule(path, NODES)
+
+
+def test_lines_are_read_in_the_order_of_the_file(tmp_path):
+    text = "200:+4:comp:-1:fat\n\n# grow early\n50:2:compute-2 # one node\n 300 : -2 : localhost :\n"
+    assert read(tmp_path, text) == (
+        ScheduledChange(200, (("comp", 4), ("fat", -1))),
+        ScheduledChange(50, (("compute-2", 2),)),
+        ScheduledChange(300, (("localhost", -2),)),
+    )
+
+
+def test_a_file_of_windows_is_read_too(tmp_path):
+    assert read(tmp_path, b"\xef\xbb\xbf10:1:fat\r\n20:-1:fat\r\n")[1] == ScheduledChange(20, (("fat", -1),))
+
+
+changes = st.lists(
+    st.tuples(st.sampled_from(["comp", "fat", "compute-1"]), st.integers(-999_999, 999_999)), min_size=1, max_size=5
+).filter(lambda pairs: any(change for _, change in pairs))
+
+
+@bounded
+@given(st.lists(st.builds(ScheduledChange, st.integers(0, 10**9 - 1), changes.map(tuple)), min_size=1, max_size=5))
+def test_what_is_written_is_read_back(tmp_path_factory, schedule):
+    lines = [
+        ":".join([str(each.at_iteration), *(f"{change:+}:{name}" for name, change in each.changes)])
+        for each in schedule
+    ]
+    assert read(tmp_path_factory.getbasetemp(), "\n".join(lines)) == tuple(schedule)
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("soon:1:comp", "iteration must be an integer, 0 or more, got 'soon'"),
+        ("-5:1:comp", "iteration must be an integer, 0 or more, got '-5'"),
+        ("1e3:1:comp", "iteration must be an integer, 0 or more, got '1e3'"),
+        ("100:two:comp", "the change must be a whole number of ranks, got 'two'"),
+        ("100:+1.5:comp", "the change must be a whole number of ranks, got '+1.5'"),
+        ("100:comp:2", "the change must be a whole number of ranks, got 'comp'"),
+        ("100:0:comp:+0:fat", "the line must change something, got only changes of 0"),
+        ("100:2:gpu", "no node or alias 'gpu', expected one of comp, fat"),
+        ("100:2", "expected iteration:±n:alias:±n:alias…, got 2 fields"),
+        ("100:2:comp:1", "expected iteration:±n:alias:±n:alias…, got 4 fields"),
+        ("100", "expected iteration:±n:alias:±n:alias…, got 1 fields"),
+    ],
+)
+def test_what_is_wrong_is_said_with_file_line_and_field(tmp_path, line, what):
+    with pytest.raises(ConfigurationError) as refused:
+        read(tmp_path, f"# a comment\n10:1:comp\n{line}\n")
+    assert str(refused.value) == f"schedule {tmp_path / 'malleability'}, line 3: {what}"
+
+
+def test_a_schedule_of_comments_only_is_an_error(tmp_path):
+    with pytest.raises(ConfigurationError) as refused:
+        read(tmp_path, "# nothing\n\n")
+    assert str(refused.value).endswith("malleability: no change in it, expected lines of iteration:±n:alias")
+
+
+def test_a_file_that_is_not_there_or_is_no_text_is_an_error(tmp_path):
+    with pytest.raises(ConfigurationError, match="cannot be read: No such file or directory"):
+        read_schedule(tmp_path / "missing", NODES)
+    with pytest.raises(ConfigurationError, match="line 2: not UTF-8 text, got byte 0xff"):
+        read(tmp_path, b"10:1:comp\n\xff\n")
