@@ -1,0 +1,177 @@
+"""`flexmpi run`: start an application as an elastic job and look after it until it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flexmpi.configuration import platform_nodes, read_rankfile, read_schedule
+from flexmpi.errors import ConfigurationError
+from flexmpi.runtime.eventlog import EventLog
+from flexmpi.runtime.job import Limits
+from flexmpi.runtime.listener import Address
+from flexmpi.runtime.placement import initial_placement
+from flexmpi.runtime.sampling import Interval
+from flexmpi.runtime.slurm_facts import read_allocation
+from flexmpi.runtime.supervisor import JobOptions, Supervisor
+
+FILE = click.Path(path_type=Path)
+POSITIVE = click.IntRange(min=1)
+SECONDS = click.FloatRange(min=0, min_open=True)
+
+
+def node_range(text: str) -> tuple[int, int | None]:
+    """Read ``MIN`` or ``MIN-MAX`` nodes.
+
+    Raises
+    ------
+    ConfigurationError
+        It is not such a range.
+    """
+    low, dash, high = text.partition("-")
+    if not low.isdecimal() or (dash and not high.isdecimal()):
+        raise ConfigurationError(f"--nodes must be MIN or MIN-MAX, got {text!r}")
+    minimum, maximum = int(low), int(high) if dash else None
+    if minimum < 1 or (maximum is not None and maximum < minimum):
+        raise ConfigurationError(f"--nodes must be MIN-MAX with 1 <= MIN <= MAX, got {text!r}")
+    return minimum, maximum
+
+
+def token_from(path: Path | None) -> str | None:
+    """Read the token that commands must begin with.
+
+    Raises
+    ------
+    ConfigurationError
+        The file cannot be read, is readable by others, or holds no usable token.
+    """
+    if path is None:
+        return None
+    try:
+        if path.stat().st_mode & 0o077:
+            raise ConfigurationError("others can read this token file; expected mode 0600", file=str(path))
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read the token: {error}", file=str(path)) from None
+    if not token or "@" in token or ":" in token or len(token.split()) != 1:
+        raise ConfigurationError("a token is one word without '@' and ':'", file=str(path))
+    return token
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.option("-n", "--processes", type=POSITIVE, help="Ranks to start with.  [default: 1 on each starting node]")
+@click.option(
+    "--nodes", default="1", metavar="MIN[-MAX]", help="Nodes the job may have; it starts on MIN.  [default: 1 to all]"
+)
+@click.option(
+    "--processes-per-node", type=POSITIVE, metavar="K", help="Ranks on each node.  [default: up to its cores]"
+)
+@click.option("--corefile", type=FILE, help="The nodes: HOST:CORES:ALIAS:COST:SPEED a line.  [default: this machine]")
+@click.option("--nodefile", type=FILE, help="The nodes to use of them: HOST:CORES a line.")
+@click.option("--rankfile", type=FILE, help="Ranks to start on each node: HOST:N a line.")
+@click.option("--listen", metavar="[ADDR:]PORT", help="Take text commands at this UDP port (0: any; ADDR: 127.0.0.1).")
+@click.option("--token-file", type=FILE, help="Take only commands that begin with this file's word and an '@'.")
+@click.option("--report", metavar="[HOST:]PORT", help="Send monitoring lines to this UDP port.")
+@click.option("--report-units", type=click.Choice(["us", "s"]), default="us", show_default=True, help="Of their times.")
+@click.option(
+    "--io-controller", is_flag=True, help="Begin I/O phases (flex.io) only when --report's controller grants them."
+)
+@click.option("--schedule", type=FILE, help="Changes of ranks at iterations: ITERATION:±N:ALIAS a line.")
+@click.option("--id", "identifier", type=click.IntRange(min=0), default=0, help="The application's number.")
+@click.option(
+    "--interval", metavar="N|SECONDSs", help="Agreement points: every N iterations, or so many seconds (0.5s)."
+)
+@click.option(
+    "--ready-timeout", type=SECONDS, default=60, show_default=True, help="Seconds new ranks may take to be ready."
+)
+@click.option(
+    "--stall-timeout", type=SECONDS, default=30, show_default=True, help="Seconds a reconfiguration may hang."
+)
+@click.option(
+    "--provider",
+    type=click.Choice(["auto", "local", "slurm"]),
+    default="auto",
+    show_default=True,
+    help="Where nodes come from; auto: Slurm inside a Slurm job, unless a corefile or nodefile names them.",
+)
+@click.option("--grant-timeout", type=SECONDS, default=60, show_default=True, help="Seconds Slurm may take for a node.")
+@click.option("--grant-retries", type=click.IntRange(min=0), default=0, show_default=True, help="Ask again so often.")
+@click.option("--json-log", type=FILE, metavar="FILE", help="Write events there, a JSON object a line.")
+@click.option("-q", "--quiet", is_flag=True, help="Print the application's own output only.")
+@click.argument("script", type=FILE)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def run(script: Path, arguments: tuple[str, ...], **options: Any) -> None:
+    """Run the mpi4py program SCRIPT as an elastic job.
+
+    Ranks come and go by text commands (see --listen), for example: flexmpi send localhost:6666 6:lhost:2
+    """
+    with EventLog(options["json_log"]) as log:
+        job = job_options(script, arguments, options)
+        status = asyncio.run(Supervisor(job, log).run())
+    sys.exit(status)
+
+
+def wants_slurm(options: dict[str, Any]) -> bool:
+    """Say whether nodes come from Slurm."""
+    inside = "SLURM_JOB_ID" in os.environ
+    virtual = options["corefile"] is not None or options["nodefile"] is not None
+    return options["provider"] == "slurm" or (options["provider"] == "auto" and inside and not virtual)
+
+
+def job_options(script: Path, arguments: tuple[str, ...], options: dict[str, Any]) -> JobOptions:
+    """Check what the user asked for.
+
+    Raises
+    ------
+    ConfigurationError
+        Something of it is not possible.
+    """
+    if not script.is_file():
+        raise ConfigurationError("no such script", file=str(script))
+    if not os.access(script, os.R_OK):
+        raise ConfigurationError("this script cannot be read", file=str(script))
+    if options["interval"] is not None:
+        Interval.parse(options["interval"])
+    allocation = read_allocation(os.environ) if wants_slurm(options) else None
+    nodes = platform_nodes(options["corefile"], options["nodefile"]) if allocation is None else allocation.platform()
+    minimum, maximum = node_range(options["nodes"])
+    placement = initial_placement(
+        nodes if allocation is None else nodes[: len(allocation.nodes)],
+        processes=options["processes"] or (None if allocation is None else allocation.tasks),
+        minimum_nodes=minimum if allocation is None else len(allocation.nodes),
+        maximum_nodes=maximum,
+        processes_per_node=options["processes_per_node"],
+        rankfile=None if options["rankfile"] is None else read_rankfile(options["rankfile"]),
+    )
+    report = None if options["report"] is None else Address.parse(options["report"], option="--report")
+    if options["io_controller"] and report is None:
+        raise ConfigurationError("--io-controller needs --report, where the controller is asked")
+    limits = Limits(
+        minimum_nodes=minimum,
+        maximum_nodes=len(nodes) if maximum is None else maximum,
+        ready_timeout_s=options["ready_timeout"],
+        stall_timeout_s=options["stall_timeout"],
+    )
+    return JobOptions(
+        command=(str(script), *arguments),
+        nodes=nodes,
+        placement=placement,
+        limits=limits,
+        interval=options["interval"],
+        listen=None if options["listen"] is None else Address.parse(options["listen"], option="--listen"),
+        token=token_from(options["token_file"]),
+        identifier=options["identifier"],
+        quiet=options["quiet"],
+        allocation=allocation,
+        grant_timeout_s=options["grant_timeout"],
+        grant_retries=options["grant_retries"],
+        schedule=() if options["schedule"] is None else read_schedule(options["schedule"], nodes),
+        report=report,
+        report_in_seconds=options["report_units"] == "s",
+        io_controlled=options["io_controller"],
+    )

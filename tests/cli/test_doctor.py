@@ -1,0 +1,42 @@
+"""`flexmpi doctor` says what a machine offers, a line each, with the remedy where it does not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+
+def run_doctor(**environment: str) -> tuple[int, dict[str, str]]:
+    command = [sys.executable, "-m", "flexmpi.cli", "doctor"]
+    run = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=False, env={**os.environ, **environment}
+    )
+    assert run.stderr == ""
+    return run.returncode, {line[:24].strip(): line[25:] for line in run.stdout.splitlines()}
+
+
+def test_it_joins_two_worlds_and_names_the_library(tmp_path):
+    _, lines = run_doctor(PATH=f"{tmp_path}")
+    assert lines["MPI library"].startswith("ok")
+    assert lines["MPI Connect/Accept"].startswith("ok"), lines
+    assert lines["RAPL energy"]
+    assert lines["PAPI events"]
+
+
+def test_a_missing_slurm_is_said_and_is_no_failure(tmp_path):
+    status, lines = run_doctor(PATH=f"{tmp_path}")
+    assert lines["Slurm commands"].startswith("missing")
+    assert lines["munge"].startswith("missing")
+    assert status == 0, lines
+
+
+def test_a_slurm_that_does_not_answer_is_a_failure_with_its_words(tmp_path):
+    for name in ("sbatch", "squeue", "scancel", "sinfo", "scontrol"):
+        command = tmp_path / name
+        command.write_text("#!/bin/sh\necho 'slurm_load: Unable to contact slurm controller' >&2\nexit 1\n")
+        command.chmod(0o755)
+    status, lines = run_doctor(PATH=f"{tmp_path}:/usr/bin:/bin")
+    assert "Unable to contact" in lines["Slurm controller"]
+    assert "->" in lines["Slurm controller"]
+    assert status == 1
