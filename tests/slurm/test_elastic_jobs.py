@@ -1,0 +1,216 @@
+"""Elastic jobs on an unmodified Slurm, driven by ``sbatch`` and UDP commands alone."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from tests.applications import PROGRAMS, wait_until
+from tests.slurm.clusters import Cluster, MissingHere
+from tests.slurm.elastic_jobs import FLEXMPI, ElasticJob, idle_nodes, script, seconds_until_idle
+
+COUNTING = ("--interval=0.1s", "--nodes=1-6", PROGRAMS / "counting.py", "--pause=0.005")
+GRID = 400
+
+
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # Short: it also holds temporary folders, with Unix sockets in them.
+    return tmp_path_factory.mktemp("e")
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs_on(cluster: Any) -> Iterator[None]:
+    """End what a failed test has left running, for the next needs the nodes."""
+    yield
+    cluster.run("scancel", f"--user={os.getuid()}")
+    cluster.wait_until_idle()
+
+
+def poisson(grid: int) -> sp.csr_array:
+    second = sp.diags_array([-1.0, 2.0, -1.0], offsets=[-1, 0, 1], shape=(grid, grid))
+    eye = sp.eye_array(grid)
+    return sp.csr_array(sp.kron(eye, second) + sp.kron(second, eye))
+
+
+def test_conjugate_gradients_grow_from_one_node_to_six_and_back_with_the_right_answer(cluster, folder):
+    solution = folder / "x.npy"
+    solver = script("examples/conjugate_gradient.py")
+    job = ElasticJob(
+        cluster,
+        folder,
+        "--interval=0.1s",
+        "--nodes=1-6",
+        solver,
+        f"--grid={GRID}",
+        "--tolerance=1e-10",
+        f"--output={solution}",
+    )
+    first = next(iter(job.event("started")["placement"]))
+    grown = job.change("".join(["6", *(f":{node}:1" for node in cluster.nodes if node != first)]))
+    assert (grown["outcome"], grown["nodes_after"], grown["ranks_after"]) == ("done", 6, 6), grown["why"]
+    assert idle_nodes(cluster) == []
+    shrunk = job.change("".join(["6", *(f":{node}:-1" for node in cluster.nodes if node != first)]))
+    assert (shrunk["outcome"], shrunk["nodes_after"]) == ("done", 1)
+    assert job.wait_until_over(limit_s=90) == "COMPLETED", job.output()
+    x = np.load(solution)
+    assert np.linalg.norm(poisson(GRID) @ x - 1) < 1e-9 * GRID
+    job.check_clean()
+
+
+def test_a_released_node_is_idle_by_itself_within_half_a_second(cluster, folder):
+    job = ElasticJob(cluster, folder, *COUNTING, "--iterations=4000")
+    took = []
+    for _ in range(3):
+        node = next(iter(job.change("6:any:1")["changes"]))
+        assert job.change(f"6:{node}:-1")["outcome"] == "done"
+        took.append(seconds_until_idle(cluster, node))
+    job.send("5:")
+    job.wait_until_over()
+    # The event of the change is written when the ranks have left; the best of three, for the machine may be busy.
+    assert min(took) < 0.5, took
+    job.check_clean()
+
+
+def test_thirty_cycles_of_growing_and_shrinking_leave_everything_clean(cluster, folder):
+    job = ElasticJob(cluster, folder, *COUNTING, "--iterations=1000000")
+    for cycle in range(30):
+        node = next(iter(job.change("6:any:1" if cycle % 2 else "6:any:2")["changes"]))
+        assert job.change(f"6:{node}:-{1 if cycle % 2 else 2}")["outcome"] == "done"
+    wait_until(lambda: not job.companions(), what="no companion is left", limit_s=10)
+    assert len(idle_nodes(cluster)) == 5
+    assert len(list(folder.glob("flexmpi-*/"))) == 1
+    job.send("5:")
+    job.wait_until_over()
+    job.check_clean()
+
+
+def test_a_cancelled_companion_leaves_in_order_and_the_job_goes_on(cluster, folder):
+    job = ElasticJob(cluster, folder, *COUNTING, "--iterations=3000")
+    job.change("6:any:2")
+    (companion,) = job.companions()
+    cluster.run("scancel", str(companion))
+    left = job.event("reconfiguration", id=2)
+    assert (left["outcome"], left["ranks_after"]) == ("done", 1), left
+    assert "is taken back" in left["cause"]
+    assert job.change("6:any:1")["outcome"] == "done"
+    assert job.wait_until_over() == "COMPLETED", job.output()
+    assert "counted 3000 iterations on 2 ranks" in job.output()
+    job.check_clean()
+
+
+def test_cancelling_the_parent_ends_all_of_it(cluster, folder):
+    job = ElasticJob(cluster, folder, *COUNTING)
+    job.change("6:any:2")
+    cluster.run("scancel", str(job.job_id))
+    assert job.wait_until_over() == "CANCELLED"
+    job.check_clean()
+
+
+@pytest.mark.parametrize("victim", ["flexmpi run", "flexmpi.runtime.launcher"])
+def test_killing_supervisor_or_launchers_leaves_no_job_and_no_process(cluster, folder, victim):
+    job = ElasticJob(cluster, folder, *COUNTING)
+    job.change("6:any:2")
+    job.kill(*victim.split(), number=signal.SIGKILL)
+    job.wait_until_over()
+    wait_until(lambda: not job.processes(), what="its processes are gone", limit_s=20)
+
+
+def test_a_restart_of_slurmctld_is_not_noticed(cluster, folder):
+    job = ElasticJob(cluster, folder, *COUNTING, "--iterations=3000")
+    job.change("6:any:1")
+    cluster.restart_controller()
+    assert job.change("6:any:1")["outcome"] == "done"
+    assert job.wait_until_over() == "COMPLETED", job.output()
+    assert "counted 3000 iterations on 3 ranks" in job.output()
+    job.check_clean()
+
+
+def test_a_node_that_is_not_granted_in_time_is_given_up_with_slurms_own_words(cluster, folder):
+    job = ElasticJob(cluster, folder, "--grant-timeout=2", *COUNTING, "--iterations=2500")
+    job.event("loop")
+    busy = cluster.run("sbatch", "--parsable", "--nodes=5", "--wrap=sleep 60").strip()
+    wait_until(lambda: idle_nodes(cluster) == [], what="the cluster is full")
+    refused = job.change("6:any:1")
+    assert refused["outcome"] == "failed"
+    assert "not granted within 2 s" in refused["why"]
+    assert "PENDING" in refused["why"]
+    assert job.companions() == []
+    cluster.run("scancel", busy)
+    assert job.change("6:any:1")["outcome"] == "done"
+    assert job.wait_until_over() == "COMPLETED", job.output()
+    job.check_clean()
+
+
+def test_companions_inherit_what_is_left_of_the_time_limit(cluster, folder):
+    job = ElasticJob(cluster, folder, *COUNTING, "--iterations=2000", options=("--nodes=1", "--time=3"))
+    job.change("6:any:1")
+    (companion,) = job.companions()
+    shown = cluster.run("squeue", "--noheader", f"--jobs={companion}", "--format=%l|%k|%j")
+    limit, comment, name = shown.strip().split("|")
+    assert limit in ("2:00", "3:00")
+    assert str(job.job_id) in comment
+    assert name == f"flexmpi-{job.job_id}"
+    job.wait_until_over()
+    job.check_clean()
+
+
+def test_a_first_allocation_of_two_nodes_shrinks_to_its_batch_node(cluster, folder):
+    job = ElasticJob(cluster, folder, *COUNTING, "--iterations=2500", options=("--nodes=2", "--ntasks=2"))
+    started = job.event("started")
+    assert len(started["placement"]) == 2
+    other = list(started["placement"])[1]
+    assert job.change(f"6:{other}:-1")["nodes_after"] == 1
+    wait_until(
+        lambda: other in idle_nodes(cluster) or f"{other} stays allocated" in job.output(),
+        what="the node is given back, or the output says why not",
+    )
+    assert job.wait_until_over() == "COMPLETED", job.output()
+    job.check_clean()
+
+
+def test_the_templates_work_as_a_user_submits_them(cluster, folder):
+    environment = f"--export=ALL,FLEXMPI={FLEXMPI},EXAMPLES={script('examples')}"
+    submitted = cluster.run(
+        "sbatch", "--parsable", environment, f"--chdir={folder}", str(script("slurm/jacobi.sbatch")), "--dim=200"
+    ).strip()
+    output = folder / f"jacobi-{submitted}.out"
+    wait_until(lambda: output.exists() and "Jacobi:" in output.read_text(), what="the solver has ended")
+    wait_until(lambda: len(idle_nodes(cluster)) == 6, what="all nodes are idle")
+
+
+def test_ranks_on_hosts_with_addresses_of_their_own_join_over_the_network(folder):
+    try:
+        hosts = Cluster("--nodes=3", "--cores=2", "--hosts")
+    except MissingHere as reason:
+        pytest.skip(str(reason))
+    schedule = folder / "changes"
+    schedule.write_text("50:+1:any\n200:+1:any\n1500:-1:any\n")
+    job = ElasticJob(hosts, folder, f"--schedule={schedule}", *COUNTING, "--iterations=2600")
+    sizes = [job.event("reconfiguration", id=number)["ranks_after"] for number in (1, 2, 3)]
+    assert sizes == [2, 3, 2], job.output()
+    assert job.wait_until_over() == "COMPLETED", job.output()
+    assert "counted 2600 iterations on 2 ranks" in job.output()
+    job.check_clean()
+    hosts.close()
+
+
+def test_every_element_of_a_job_array_is_an_elastic_job_of_its_own(cluster, folder):
+    schedule = folder / "changes"
+    schedule.write_text("50:+1:any\n")
+    command = [str(FLEXMPI), "run", f"--schedule={schedule}", *map(str, COUNTING), "--iterations=1000"]
+    job = folder / "array.sh"
+    job.write_text(f"#!/bin/sh\nexec {shlex.join(command)}\n")
+    outputs = [folder / f"array-{element}.out" for element in (1, 2)]
+    cluster.run("sbatch", "--array=1-2", "--exclusive", f"--chdir={folder}", f"--output={folder}/array-%a.out", job)
+    for output in outputs:
+        wait_until(lambda: output.exists() and "counted" in output.read_text(), what=f"{output.name} is there")  # noqa: B023
+        assert "counted 1000 iterations on 2 ranks" in output.read_text()
