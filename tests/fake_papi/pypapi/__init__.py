@@ -1,0 +1,1 @@
+"""A fake of python-papi: see ``papi_low``."""

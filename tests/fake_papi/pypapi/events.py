@@ -1,0 +1,8 @@
+"""The presets that the fake knows by name; python-papi's module holds their codes."""
+
+PAPI_PRESET_MASK = -0x80000000
+PAPI_TOT_INS = 0x32 | PAPI_PRESET_MASK
+PAPI_FP_OPS = 0x66 | PAPI_PRESET_MASK
+PAPI_SP_OPS = 0x67 | PAPI_PRESET_MASK
+PAPI_DP_OPS = 0x68 | PAPI_PRESET_MASK
+PAPI_TOT_CYC = 0x3B | PAPI_PRESET_MASK
