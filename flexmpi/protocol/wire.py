@@ -143,13 +143,20 @@ def complaint(error: ValidationError, what: str) -> str:
     what
         What was being read or made: ``expand message``.
     """
-    first = error.errors(include_url=False)[0]
-    place = [str(step) for step in first["loc"]]
+    place, words = first_complaint(error)
     where = f"{what}, field {one_line('.'.join(place), longest=LONGEST_PLACE)}" if place else what
+    return one_line(f"{where}: {words}", longest=LONGEST_ERROR)
+
+
+def first_complaint(error: ValidationError) -> tuple[tuple[str, ...], str]:
+    """Return the first field that is wrong, as the steps to it, and what was expected; no secret is quoted."""
+    first = error.errors(include_url=False)[0]
+    place = tuple(str(step) for step in first["loc"])
     expected = _in_our_words(first["type"], first["msg"])
-    if first["type"] in _SAYS_ALL or not _SECRET.isdisjoint(place):
-        return one_line(f"{where}: {expected}", longest=LONGEST_ERROR)
-    return one_line(f"{where}: {expected}, got {_shown(first['input'])}", longest=LONGEST_ERROR)
+    of_a_whole = first["type"] == "value_error" and isinstance(first["input"], dict)
+    if of_a_whole or first["type"] in _SAYS_ALL or not _SECRET.isdisjoint(place):
+        return place, expected
+    return place, f"{expected}, got {_shown(first['input'])}"
 
 
 def _in_our_words(kind: str, message: str) -> str:

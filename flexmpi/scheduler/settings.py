@@ -1,0 +1,360 @@
+"""What an administrator sets for the agent: the sections and fields of ``agent.toml``, checked when it is read.
+
+The sample ``configuration_files/agent.toml`` and the page ``docs/agent-settings.md`` are made from here:
+``python -m flexmpi.scheduler.settings`` writes them anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import re
+import textwrap
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+
+from flexmpi.errors import ConfigurationError, ManagerError
+from flexmpi.protocol.requests import Mode
+from flexmpi.protocol.wire import Count, Host, PolicyName, UserNumber, first_complaint
+from flexmpi.scheduler.hostlists import expand_hosts
+
+LONGEST_WAIT_S = 7 * 24 * 3600.0
+
+_ENDPOINT = re.compile(r"tcp://(?:\*|[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
+_IN_TOML = {"expected an object": "expected a table", "expected a valid array": "expected a list"}
+_SAMPLE = Path("configuration_files/agent.toml")
+_REFERENCE = Path("docs/agent-settings.md")
+_WIDTH = 110
+
+
+def _path(value: object, info: ValidationInfo) -> object:
+    """Take a relative path from the folder of the file that it stands in."""
+    if not isinstance(value, str):
+        return value
+    if not value or "\0" in value:
+        raise ValueError("expected a path")
+    try:
+        return str(Path((info.context or {}).get("folder", "")) / Path(value).expanduser())
+    except RuntimeError:
+        raise ValueError("expected a path, and a user of this system after '~'") from None
+
+
+def _endpoint(text: str) -> str:
+    found = _ENDPOINT.fullmatch(text)
+    if found is None or int(found[1]) > 65535:
+        raise ValueError("expected tcp://ADDRESS:PORT such as tcp://*:7117")
+    return text
+
+
+def _hosts(text: str) -> str:
+    try:
+        expand_hosts(text)
+    except ManagerError:
+        raise ValueError("expected a list of hosts such as node[0-3,7]") from None
+    return text
+
+
+def _uid(user: object) -> object:
+    if not isinstance(user, str):
+        return user
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except (KeyError, ValueError):
+        raise ValueError("expected the name of a user of this system, or a uid without quotes") from None
+
+
+FilePath = Annotated[Path, BeforeValidator(_path)]
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+HostList = Annotated[str, AfterValidator(_hosts)]
+User = Annotated[UserNumber, BeforeValidator(_uid)]
+Wait = Annotated[float, Field(gt=0, le=LONGEST_WAIT_S)]
+Pause = Annotated[float, Field(ge=0, le=LONGEST_WAIT_S)]
+
+
+class Section(BaseModel):
+    """A section of the file. Nothing is converted, and no field is ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Agent(Section):
+    """The agent itself: its files, where it listens, what it decides by and whom it obeys."""
+
+    folder: FilePath = Field(
+        default=Path("/var/lib/flexmpi"),
+        description="Holds the agent's keys and card: agent.secret (its own), agent.public and agent.json (copied to "
+        "/etc/flexmpi of every node). They are made on first use.",
+    )
+    journal: FilePath = Field(
+        default=Path("/var/lib/flexmpi/journal.sqlite"),
+        description="The file that remembers every decision, over restarts too. On a local disk: not on NFS.",
+    )
+    listen: Endpoint = Field(
+        default="tcp://*:7117",
+        description="Where jobs and commands connect to: an address of this host, or * for all. With port 0 the "
+        "system chooses the port.",
+        examples=["tcp://10.0.0.1:7117"],
+    )
+    advertise: Host | None = Field(
+        default=None,
+        description="The name or address of this host that compute nodes reach it by. Not set: its host name.",
+        examples=["head.cluster"],
+    )
+    tick_s: Wait = Field(default=1.0, description="How often the cluster is looked at and decided on.")
+    mode: Mode = Field(
+        default="observe",
+        description='Of a new journal; then `flexmpi mode` changes it. "observe": decide and record, touch nothing. '
+        '"on": carry out. "off": take back every node given. "drain": give out nothing more.',
+    )
+    policy: PolicyName = Field(
+        default="triggered",
+        description='Of a new journal; then `flexmpi policy` changes it. "triggered": only what people command. '
+        '"fill": idle nodes that nobody waits for go to elastic jobs. "fair": the same in equal shares.',
+        examples=["fill"],
+    )
+    operators: Annotated[tuple[User, ...], Field(max_length=1000)] = Field(
+        default=(),
+        description="Users, by name or uid, who may resize any job and change mode and policy, as root and the agent's "
+        "own user may.",
+        examples=[["root", 1000]],
+    )
+    authority: Literal["munge", "local"] = Field(
+        default="munge",
+        description='What proves who somebody is. "munge": the credentials that Slurm uses. "local": a key file that '
+        "only the agent's own user can read, so it serves nobody else.",
+    )
+    munge_socket: FilePath | None = Field(
+        default=None,
+        description="Where munged listens. Not set: the usual place.",
+        examples=["/run/munge/munge.socket.2"],
+    )
+
+    @property
+    def advertised(self) -> str:
+        """The name that others reach this host by."""
+        return self.advertise or os.uname().nodename
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.munge_socket is not None and self.authority != "munge":
+            raise ValueError('munge_socket means something with authority "munge" only')
+        return self
+
+
+class Manager(Section):
+    """The resource manager that nodes come from."""
+
+    kind: Literal["slurm", "pyslurm", "local"] = Field(
+        default="slurm",
+        description='"slurm": Slurm, by its commands. "pyslurm": Slurm, by its library. "local": virtual nodes of '
+        "this machine, for trying things out.",
+    )
+    corefile: FilePath | None = Field(
+        default=None, description='The virtual nodes; needed with kind "local".', examples=["corefiles/demo.core"]
+    )
+    limit_s: Wait = Field(default=20.0, description="How long the manager may take for one answer.")
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if (self.corefile is not None) != (self.kind == "local"):
+            raise ValueError('corefile is needed with kind "local" and means something there only')
+        return self
+
+
+class Nodes(Section):
+    """Which nodes the agent may give to jobs."""
+
+    partitions: tuple[str, ...] = Field(
+        default=(), description="Nodes of these partitions only. None: of all.", examples=[["batch", "long"]]
+    )
+    exclude: HostList = Field(
+        default="", description="Nodes that are never given out, as Slurm writes them.", examples=["node[0-3,10],login"]
+    )
+
+    @property
+    def excluded(self) -> frozenset[str]:
+        """The names of the nodes that are never given out."""
+        return frozenset(expand_hosts(self.exclude))
+
+
+class Limits(Section):
+    """How many extra nodes, those beyond their minimum, the elastic jobs of one group may have together."""
+
+    accounts: Mapping[str, Count] = Field(
+        default={}, description="Of an account. One that is not named has no limit.", examples=[{"physics": 16}]
+    )
+    partitions: Mapping[str, Count] = Field(
+        default={}, description="Of a partition. One that is not named has no limit.", examples=[{"batch": 32}]
+    )
+
+
+class Hysteresis(Section):
+    """What keeps sizes from swinging to and fro."""
+
+    cool_down_s: Pause = Field(default=30.0, description="After a change a job does not grow again for so long.")
+    settle_s: Pause = Field(default=3.0, description="A node must have been idle so long before it is given out.")
+    retry_s: Pause = Field(
+        default=60.0,
+        description="After an order that failed a job is left alone for so long; twice as long after each further "
+        "one, up to 16 times.",
+    )
+
+
+class Orders(Section):
+    """How long the steps of an order to a job may take."""
+
+    acknowledge_s: Wait = Field(
+        default=2.0, description="An order that the job has not acknowledged by then is sent again."
+    )
+    grant_s: Wait = Field(default=15.0, description="How long the manager may take to grant a node to a job.")
+    limit_s: Wait = Field(default=600.0, description="An order that is not done by then is given up.")
+    silent_s: Wait = Field(default=60.0, description="A job that has not been heard from for so long is not resized.")
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if shorter := [name for name in ("acknowledge_s", "grant_s") if getattr(self, name) >= self.limit_s]:
+            raise ValueError(
+                f"limit_s ({self.limit_s:g}) must be more than {shorter[0]} ({getattr(self, shorter[0]):g})"
+            )
+        return self
+
+
+class AgentSettings(Section):
+    """All that ``agent.toml`` says; what it does not say has its default."""
+
+    agent: Agent = Agent()
+    manager: Manager = Manager()
+    nodes: Nodes = Nodes()
+    limits: Limits = Limits()
+    hysteresis: Hysteresis = Hysteresis()
+    orders: Orders = Orders()
+
+    @classmethod
+    def read(cls, path: Path) -> AgentSettings:
+        """Read a settings file; relative paths in it start from its folder.
+
+        Raises
+        ------
+        ConfigurationError
+            The file cannot be read, is no TOML, or a field is not what it should be.
+        """
+        file = f"settings {path}"
+        try:
+            # As JSON: there a list may stand for a tuple and a string for a path, and nothing else is converted.
+            text = json.dumps(tomllib.loads(path.read_text(encoding="utf-8")), default=_refuse)
+        except OSError as error:
+            raise ConfigurationError(f"cannot read it: {error.strerror or error}", file=file) from None
+        except (ValueError, RecursionError) as error:
+            raise ConfigurationError(f"expected TOML: {error}", file=file) from None
+        try:
+            return cls.model_validate_json(text, context={"folder": path.parent.absolute()})
+        except ValidationError as error:
+            raise ConfigurationError(_complaint(error), file=file) from None
+
+
+def _refuse(value: object) -> NoReturn:
+    """Refuse dates and times, which JSON has not and no field is."""
+    raise ValueError(f"no field is a date or a time, got {value}")
+
+
+SECTIONS: Mapping[str, type[Section]] = {name: type(part) for name, part in AgentSettings()}
+
+
+def _complaint(error: ValidationError) -> str:
+    """Say which field is wrong as somebody who reads TOML would: ``[agent] tick_s: …``."""
+    (section, *field), words = first_complaint(error)
+    for in_json, in_toml in _IN_TOML.items():
+        words = words.replace(in_json, in_toml)
+    if section not in SECTIONS:
+        return f"{section}: is no section, expected one of {', '.join(f'[{name}]' for name in SECTIONS)}"
+    if not field:
+        return f"[{section}]: {words}"
+    if field[0] not in (known := SECTIONS[section].model_fields):
+        return f"[{section}] {field[0]}: is not known, expected one of {', '.join(known)}"
+    return f"[{section}] {'.'.join(field)}: {words}"
+
+
+def render_sample() -> str:
+    """Return a settings file that sets nothing and shows every field with its default and what it means."""
+    return "".join(f"{line}\n" for line in _sample())
+
+
+def _sample() -> Iterator[str]:
+    yield "# Settings of the cluster agent: flexmpi agent --config FILE"
+    yield "# Each field is shown with its default: take the # away to set it. Where nothing is the default, the value is"
+    yield "# an example. Names that end in _s are seconds. A relative path starts from this file's folder."
+    for name, section in SECTIONS.items():
+        yield ""
+        yield f"[{name}]"
+        yield from _comment(section.__doc__ or "")
+        for field, about in section.model_fields.items():
+            yield ""
+            yield from _comment(f"{about.description}{_example(about) if about.default is not None else ''}")
+            yield f"#{field} = {_toml(about.examples[0] if about.default is None and about.examples else about.default)}"
+
+
+def _comment(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent="# ", subsequent_indent="# ")
+
+
+def _example(about: FieldInfo, quote: str = "") -> str:
+    return f" Example: {quote}{_toml(about.examples[0])}{quote}" if about.examples else ""
+
+
+def render_reference() -> str:
+    """Return the page that lists every field."""
+    return "".join(f"{line}\n" for line in _reference())
+
+
+def _reference() -> Iterator[str]:
+    yield "# Settings of the agent"
+    yield ""
+    yield "The file that `flexmpi agent --config FILE` reads, in TOML. What it does not set has its default; a field that is"
+    yield "not known is an error. Names that end in `_s` are seconds. A relative path starts from the file's folder."
+    for name, section in SECTIONS.items():
+        yield ""
+        yield f"## `[{name}]`"
+        yield ""
+        yield section.__doc__ or ""
+        yield ""
+        yield "| field | default | means |"
+        yield "|---|---|---|"
+        for field, about in section.model_fields.items():
+            default = "not set" if about.default is None else f"`{_toml(about.default)}`"
+            yield f"| `{field}` | {default} | {about.description}{_example(about, '`')} |"
+
+
+def _toml(value: Any) -> str:
+    """Write a value as TOML; strings, numbers, lists and tables of one line are all there is."""
+    if isinstance(value, Mapping):
+        entries = ", ".join(f"{key} = {_toml(one)}" for key, one in value.items())
+        return f"{{ {entries} }}" if entries else "{}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(str(value) if isinstance(value, Path) else value)
+
+
+def main() -> None:
+    """Write the sample and the reference page anew, in the checkout that this module is in."""
+    checkout = Path(__file__).parents[2]
+    for path, text in ((_SAMPLE, render_sample()), (_REFERENCE, render_reference())):
+        (checkout / path).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
