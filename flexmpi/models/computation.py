@@ -143,4 +143,4 @@ def _speeds(history: History, *, serial_s: float) -> dict[str, float]:
 def _rates(intervals: tuple[Observation, ...], group: int, serial_s: float) -> list[float]:
     """Return the part of all rows a second that a rank of a group got through in each interval."""
     parallel_s = [(each.shares[group], each.busy_s[group] - serial_s) for each in intervals]
-    return [share / busy_s for share, busy_s in parallel_s if busy_s > 0.1 * serial_s and busy_s > 0]
+    return [share / busy_s for share, busy_s in parallel_s if share > 0 and busy_s > max(0.1 * serial_s, 0.0)]
