@@ -5,7 +5,8 @@ This is the only place where ranks act on what the supervisor wants. MPI is call
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import perf_counter
 from typing import NoReturn
@@ -21,7 +22,7 @@ from flexmpi.runtime.decisions import Decision, Plan, Welcome
 from flexmpi.runtime.link import Link, Message
 from flexmpi.runtime.membership import Group
 from flexmpi.runtime.registry import Registry, weights_after
-from flexmpi.runtime.sampling import Interval, Sample, Sampler
+from flexmpi.runtime.sampling import Interval, Sampler, as_columns
 
 
 class Agreement:
@@ -47,6 +48,7 @@ class Agreement:
         self._interval = interval
         self._length = 0
         self._sampler = Sampler(clock)
+        self._follow(os.environ.get("FLEXMPI_COUNTERS", "").split())
         self._loop = 0
         self._told_digest: int | None = None
         self._pending: Message | None = None
@@ -89,26 +91,30 @@ class Agreement:
         if decision.terminate:
             self.group.disconnect()
             self._leave()
+        if decision.counters is not None:
+            self._follow(decision.counters)
         if decision.plan is not None and not self._reconfigure(decision.plan, iteration):
             return self.wait_to_join(self._loop)
         self._sampler.restart()
         return iteration
 
     def _decide(self, iteration: int) -> Decision | None:
-        sample = self._sampler.take()
+        sample = self._sampler.take().as_array()
         control = self.group.control
-        gathered = np.empty((control.size, 4)) if control.rank == 0 else None
-        control.Gather(sample.as_array(), gathered, root=0)
+        gathered = np.empty((control.size, sample.size)) if control.rank == 0 else None
+        control.Gather(sample, gathered, root=0)
         if gathered is None:
             return None
         iteration_s = float(gathered[:, 0].max()) / self._length if self._length else None
         interval = self._interval.next_length(iteration, previous=self._length, iteration_s=iteration_s)
-        terminate = False
+        terminate, counters = False, None
         for message in self._link.poll():
             if message["kind"] == "reconfigure":
                 self._pending = message
             elif message["kind"] == "withdraw":
                 self._withdraw(message["reconfiguration"])
+            elif message["kind"] == "counters":
+                counters = tuple(message["events"])
             elif message["kind"] == "terminate":
                 terminate = True
                 self._link.send("terminating", iteration=iteration)
@@ -119,7 +125,14 @@ class Agreement:
             plan, self._pending = self._accept_plan(self._pending), None
         if self._length:
             self._report(iteration, gathered, next_at=iteration + interval)
-        return Decision(interval, plan, terminate)
+        return Decision(interval, plan, terminate, counters)
+
+    def _follow(self, events: Sequence[str]) -> None:
+        """Count these hardware events from now on, as all ranks do, and say which of them this one cannot count."""
+        if tuple(events) != self._sampler.events:
+            self._sampler.follow(events)
+            if self._sampler.refused:
+                self._link.send("uncounted", refused=self._sampler.refused)
 
     def _withdraw(self, reconfiguration: int) -> None:
         """Forget an offer, unless this comes too late: what was agreed on has been answered already."""
@@ -128,7 +141,7 @@ class Agreement:
             self._link.send("failed", reconfiguration=reconfiguration, why="it was withdrawn")
 
     def _report(self, iteration: int, gathered: NDArray[np.float64], *, next_at: int) -> None:
-        columns = dict(zip(Sample.__annotations__, gathered.T.tolist(), strict=True))
+        columns = as_columns(gathered, self._sampler.events)
         where = {"loop": self._loop, "iteration": iteration, "iterations": self._length, "next_at": next_at}
         shares = {"load": self._registry.load(), "weights": self._registry.weights}
         self._link.send("sample", **where, **shares, **columns)
@@ -170,7 +183,8 @@ class Agreement:
                 if self._leads:
                     self._link.send("failed", reconfiguration=plan.reconfiguration, why=str(error))
                 return True
-            bridge.bcast(Welcome(iteration, self._length, plan, self._registry.distributions()), root=0)
+            distributions, counters = self._registry.distributions(), self._sampler.events
+            bridge.bcast(Welcome(iteration, self._length, plan, distributions, counters), root=0)
             self._phase(plan, "joined")
         return self._carry_out(bridge, plan, iteration, start=start)
 
@@ -219,6 +233,7 @@ class Agreement:
         bridge = membership.connect(self.group.control, self._link, invitation)
         welcome: Welcome = bridge.bcast(None, root=0)
         self._registry.adopt(welcome.distributions)
+        self._follow(welcome.counters)
         self._loop, self._length = loop, welcome.interval
         self.next_at = welcome.iteration + welcome.interval
         self._agreed_on = welcome.plan.reconfiguration

@@ -21,18 +21,20 @@ class Plan:
 
 @dataclass(frozen=True)
 class Decision:
-    """What all ranks learn at an agreement point: iterations until the next, and what to do now."""
+    """What all ranks learn at an agreement point: iterations until the next, what to do now, and other events to count."""
 
     interval: int
     plan: Plan | None = None
     terminate: bool = False
+    counters: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Welcome:
-    """What newcomers learn when they have joined: where the application is, and who holds which rows."""
+    """What newcomers learn when they have joined: where the application is, who holds which rows, and what all count."""
 
     iteration: int
     interval: int
     plan: Plan
     distributions: dict[int, Distribution]
+    counters: tuple[str, ...] = ()

@@ -5,13 +5,21 @@ Pure: figures in, text out. What was not measured is shown as ``n/a``, never as 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from flexmpi.configuration import Node
+from flexmpi.runtime.energy import EnergyReading
 from flexmpi.runtime.reconfiguration import Reconfiguration
 
 MISSING = "n/a"
+
+Figure = TypeVar("Figure", int, float)
+
+ALL_OPERATIONS = "PAPI_FP_OPS"
+OPERATIONS_BY_PRECISION = ("PAPI_SP_OPS", "PAPI_DP_OPS")
+"""Floating point operations are what PAPI calls so; nothing else, such as instructions, stands in for them."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,8 @@ class IntervalReport:
         What each rank computed with: rows, or a share of the cost.
     weights
         By which the load is shared.
+    counters
+        How often each hardware event that is followed has happened, on each rank; None on a rank that does not count it.
     """
 
     iteration: int
@@ -41,6 +51,29 @@ class IntervalReport:
     processor_s: Sequence[float]
     communication_s: Sequence[float]
     io_s: Sequence[float]
+    counters: Mapping[str, Sequence[int | None]] = field(default_factory=dict)
+
+    @property
+    def flops_events(self) -> tuple[str, ...]:
+        """The events by which floating point operations are counted: one for all of them, or those of each precision."""
+        if ALL_OPERATIONS in self.counters:
+            return (ALL_OPERATIONS,)
+        return tuple(event for event in OPERATIONS_BY_PRECISION if event in self.counters)
+
+    @property
+    def flops(self) -> list[int | None]:
+        """The floating point operations of each rank; None where they are not counted."""
+        columns = [self.counters[event] for event in self.flops_events]
+        return [_sum(of_rank) for of_rank in zip(*columns, strict=True)] or [None] * self.size
+
+    def mflops(self, flops: int | None) -> float | None:
+        """Return millions of operations a second of rank 0's real time, as FlexMPI counts them; None where there are none."""
+        return None if flops is None or self.real_s[0] <= 0 else flops / self.real_s[0] / 1e6
+
+    @property
+    def totals(self) -> dict[str, int | None]:
+        """Each hardware event, over all ranks; None where a rank does not count it."""
+        return {event: _sum(of_ranks) for event, of_ranks in self.counters.items()}
 
     @property
     def busy_s(self) -> list[float]:
@@ -54,9 +87,11 @@ class IntervalReport:
         return len(self.real_s)
 
     def line(self) -> str:
-        """Return the manual's ``Iter:`` line; times are those of rank 0."""
+        """Return the manual's ``Iter:`` line; its figures are those of rank 0."""
+        flops = self.flops[0]
         return (
-            f"Iter: {self.iteration} FLOPs: {MISSING} MFLOPs:: {MISSING} RTIME:: {self.real_s[0]:f} "
+            f"Iter: {self.iteration} FLOPs: {_shown(flops)} MFLOPs:: {_shown(self.mflops(flops), 'f')} "
+            f"RTIME:: {self.real_s[0]:f} "
             f"PTIME:: {self.processor_s[0]:f} CTIME:: {self.communication_s[0]:f} IOTime:: {self.io_s[0]:f} "
             f"Size: {self.size}"
         )
@@ -64,14 +99,17 @@ class IntervalReport:
     def report_line(self, host: str, counters: Sequence[str], *, in_seconds: bool) -> str:
         """Return the line of the monitoring service, as the manual's controller shows it.
 
-        Real and processor time of rank 0 are whole microseconds, as in the manual, or seconds.
+        Real and processor time of rank 0 are whole microseconds, as in the manual, or seconds. What is counted is that of all
+        ranks; the ratio is that of the last counter to the first.
         """
         times = [self.real_s[0], self.processor_s[0]]
         rtime, ptime = (f"{time:f}" if in_seconds else f"{time * 1e6:.0f}" for time in times)
-        shown = " ".join(f"{name} {MISSING}" for name in counters)
+        totals = [self.totals.get(name) for name in counters]
+        shown = " ".join(f"{name} {_shown(total)}" for name, total in zip(counters, totals, strict=True))
         return (
-            f"[{host}] rtime {rtime} ptime {ptime} ctime {self.communication_s[0]:f} Mflops {MISSING} {shown} "
-            f"Ratio={MISSING} iotime {self.io_s[0]:f} size {self.size}"
+            f"[{host}] rtime {rtime} ptime {ptime} ctime {self.communication_s[0]:f} "
+            f"Mflops {_shown(self.mflops(_sum(self.flops)), '.0f')} {shown} "
+            f"Ratio={_shown(_ratio(totals), 'f')} iotime {self.io_s[0]:f} size {self.size}"
         )
 
     def rank_lines(self) -> list[str]:
@@ -79,15 +117,46 @@ class IntervalReport:
         columns = zip(self.load, self.real_s, self.processor_s, self.communication_s, self.io_s, strict=True)
         return [
             f"[{rank}] load {load:g} rtime {real:f} ptime {processor:f} ctime {communication:f} iotime {io:f}"
+            + "".join(f" {event} {_shown(of_ranks[rank])}" for event, of_ranks in self.counters.items())
             for rank, (load, real, processor, communication, io) in enumerate(columns)
         ]
 
-    def performance(self, host: str) -> str:
-        """Return the answer to command 3."""
+    def performance(self, host: str, energy: Sequence[EnergyReading] = ()) -> str:
+        """Return the answer to command 3: rank 0's times, and what all ranks counted; ``energy`` of each machine."""
+        counted = "".join(f"{event} {_shown(total)}, " for event, total in self.totals.items())
         return (
             f"** [{host}] rtime is {self.real_s[0]:f}, ptime {self.processor_s[0]:f}, ctime {self.communication_s[0]:f}, "
-            f"iotime {self.io_s[0]:f}, flops {MISSING}, size {self.size}, iteration {self.iteration}"
+            f"iotime {self.io_s[0]:f}, flops {_shown(_sum(self.flops))}, size {self.size}, iteration {self.iteration}, "
+            f"{counted}energy {_energy(energy)}"
         )
+
+
+def energy_line(reading: EnergyReading) -> str:
+    """Return what one machine has spent, by the meter that says so."""
+    meters = ", ".join(f"{source} {_shown(joules, 'f')}" for source, joules in reading.joules.items())
+    return f"[{','.join(reading.nodes)}] energy {_energy([reading])}: {meters}"
+
+
+def _energy(readings: Sequence[EnergyReading]) -> str:
+    """Return the joules of all machines, and the seconds of the longest period; they are read one after the other."""
+    total = _sum(reading.total_j for reading in readings)
+    return MISSING if total is None else f"{total:f} J in {max(reading.seconds for reading in readings):f} s"
+
+
+def _sum(figures: Iterable[Figure | None]) -> Figure | None:
+    """Return a sum; None where a part of it is missing, or there is none."""
+    parts = list(figures)
+    known = [part for part in parts if part is not None]
+    return sum(known) if known and len(known) == len(parts) else None
+
+
+def _ratio(totals: Sequence[int | None]) -> float | None:
+    first, last = totals[0], totals[-1]
+    return None if first is None or last is None or first == 0 else last / first
+
+
+def _shown(figure: float | None, form: str = "") -> str:
+    return MISSING if figure is None else format(figure, form)
 
 
 def received_lines(sender: str, text: str, number: int) -> list[str]:

@@ -103,7 +103,10 @@ def test_a_core_that_the_node_has_not_is_refused(running):
 @pytest.mark.parametrize(
     ("command", "reply"),
     [
-        ("3:", r"\*\* \[demo-1\] rtime is [\d.]+, ptime [\d.]+, ctime [\d.]+, iotime [\d.]+, flops n/a, size 2, .*"),
+        (
+            "3:",
+            r"\*\* \[demo-1\] rtime is [\d.]+, ptime [\d.]+, ctime [\d.]+, iotime [\d.]+, flops n/a, size 2, .*, energy n/a",
+        ),
         ("4:off", "monitoring is off"),
         ("7:PAPI_STL_ICY:PAPI_TOT_INS:", "counters are PAPI_STL_ICY and PAPI_TOT_INS; .*shown as n/a"),
         ("7:INST_RETIRED", "counters are INST_RETIRED and PAPI_TOT_INS; .*shown as n/a"),

@@ -7,17 +7,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from flexmpi.runtime.counters import Counters, counted_between, parse_probe, probe, probe_command
-from tests.applications import REPOSITORY
-
-FAKE_PAPI = REPOSITORY / "tests" / "fake_papi"
-"""To be put into ``PYTHONPATH``, before the real one."""
+from tests.runtime.conftest import FAKE_PAPI
 
 NO_SUCH_EVENT = "PAPI_NOT_ANY_ONE"
 
@@ -102,33 +98,22 @@ def test_a_papi_that_cannot_be_loaded_is_said_in_one_line(tmp_path, content, why
 # The fake
 
 
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The fake in place of python-papi: a processor with four events, and three counters for them."""
-    real = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "pypapi"}
-    monkeypatch.syspath_prepend(FAKE_PAPI)
-    yield importlib.import_module("pypapi.papi_low")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "pypapi"]:
-        del sys.modules[name]
-    sys.modules.update(real)
-
-
 def counted(counters: Counters) -> tuple[int | None, ...]:
     return counted_between(counters.read(), counters.read())
 
 
-def test_each_event_has_its_own_count_in_the_order_asked_for(fake):
+def test_each_event_has_its_own_count_in_the_order_asked_for(fake_papi):
     counters = Counters(["PAPI_TOT_CYC", "PAPI_TOT_INS"])
     assert (counters.refused, counted(counters)) == ({}, (2_500_000, 1_000_000))
 
 
-def test_an_event_that_the_machine_has_not_is_missing_beside_one_that_it_has(fake):
+def test_an_event_that_the_machine_has_not_is_missing_beside_one_that_it_has(fake_papi):
     counters = Counters(["PAPI_FP_OPS", "PAPI_TOT_INS"])
     assert counters.refused == {"PAPI_FP_OPS": "Event does not exist (PAPI_ENOEVNT)"}
     assert counted(counters) == (None, 1_000_000)
 
 
-def test_events_that_cannot_be_counted_together_are_said_to_be_so(fake):
+def test_events_that_cannot_be_counted_together_are_said_to_be_so(fake_papi):
     counters = Counters(["PAPI_DP_OPS", "PAPI_TOT_INS", "PAPI_TOT_CYC"])
     assert counters.refused == {
         "PAPI_TOT_CYC": "Event exists, but cannot be counted due to counter resource limitations (PAPI_ECNFLCT), "
@@ -137,7 +122,7 @@ def test_events_that_cannot_be_counted_together_are_said_to_be_so(fake):
     assert counted(counters) == (300_000, 1_000_000, None)
 
 
-def test_other_events_can_be_counted_after_these(fake):
+def test_other_events_can_be_counted_after_these(fake_papi):
     for events in (["PAPI_TOT_INS"], ["PAPI_DP_OPS", "PAPI_SP_OPS"], ["PAPI_TOT_INS"]):
         counters = Counters(events)
         assert None not in counted(counters)
@@ -146,41 +131,41 @@ def test_other_events_can_be_counted_after_these(fake):
 
 
 @pytest.mark.parametrize("function", ["start", "read"])
-def test_an_event_that_can_be_added_but_not_counted_is_refused(fake, monkeypatch, function):
+def test_an_event_that_can_be_added_but_not_counted_is_refused(fake_papi, monkeypatch, function):
     """PAPI lets events be added that the kernel then refuses to count."""
-    working: Callable[[int], object] = getattr(fake, function)
+    working: Callable[[int], object] = getattr(fake_papi, function)
 
     def failing(handle: int) -> object:
-        if "PAPI_TOT_CYC" in fake._sets[handle].events:
-            raise fake.problems.PapiConflictError
+        if "PAPI_TOT_CYC" in fake_papi._sets[handle].events:
+            raise fake_papi.problems.PapiConflictError
         return working(handle)
 
-    monkeypatch.setattr(fake, function, failing)
+    monkeypatch.setattr(fake_papi, function, failing)
     counters = Counters(["PAPI_TOT_INS", "PAPI_TOT_CYC"])
     assert counters.refused.keys() == {"PAPI_TOT_CYC"}
     assert counted(counters) == (1_000_000, None)
 
 
-def test_when_papi_is_lost_on_the_way_the_counts_are_missing_and_not_0(fake):
+def test_when_papi_is_lost_on_the_way_the_counts_are_missing_and_not_0(fake_papi):
     counters = Counters(["PAPI_TOT_INS"])
     before = counters.read()
-    fake._sets.clear()
+    fake_papi._sets.clear()
     after = counters.read()
     assert (after, counted_between(before, after)) == ((None,), (None,))
     assert counters.refused == {"PAPI_TOT_INS": "No such EventSet Available (PAPI_ENOEVST)"}
     counters.close()
 
 
-def test_another_event_set_of_the_program_leaves_none_to_count_with_and_that_is_said(fake):
-    other = fake.create_eventset()
-    fake.add_named_event(other, "PAPI_TOT_INS")
-    fake.start(other)
+def test_another_event_set_of_the_program_leaves_none_to_count_with_and_that_is_said(fake_papi):
+    other = fake_papi.create_eventset()
+    fake_papi.add_named_event(other, "PAPI_TOT_INS")
+    fake_papi.start(other)
     counters = Counters(["PAPI_TOT_CYC"])
     assert counters.refused == {"PAPI_TOT_CYC": "EventSet is currently counting (PAPI_EISRUN)"}
     assert counters.read() == (None,)
 
 
-def test_a_probe_names_what_the_machine_counts_where_something_is_refused(fake):
+def test_a_probe_names_what_the_machine_counts_where_something_is_refused(fake_papi):
     assert probe(["PAPI_TOT_INS", "PAPI_TOT_CYC"]).countable == ()
     found = probe(["PAPI_TOT_INS", "PAPI_FP_OPS"])
     assert found.refused == {"PAPI_FP_OPS": "Event does not exist (PAPI_ENOEVNT)"}

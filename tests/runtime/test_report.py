@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from flexmpi.configuration import Node
 from flexmpi.runtime import report
+from flexmpi.runtime.energy import EnergyReading
 from flexmpi.runtime.reconfiguration import Reconfiguration
 from flexmpi.runtime.report import IntervalReport
 
@@ -55,12 +57,104 @@ def test_what_is_not_measured_is_never_0():
         for figure in ("FLOPs", "MFLOPs", "Mflops", "PAPI_SP_OPS", "PAPI_TOT_CYC", "flops"):
             assert not re.search(rf"\b{figure}:?:? 0", line)
     assert "flops n/a" in INTERVAL.performance("h")
+    assert INTERVAL.performance("h").endswith("energy n/a")
 
 
 def test_the_performance_values_are_those_of_the_original_and_where_they_were_taken():
     assert INTERVAL.performance("compute-1") == (
-        "** [compute-1] rtime is 7.201046, ptime 7.100000, ctime 0.000671, iotime 0.250000, flops n/a, size 2, iteration 300"
+        "** [compute-1] rtime is 7.201046, ptime 7.100000, ctime 0.000671, iotime 0.250000, flops n/a, size 2, "
+        "iteration 300, energy n/a"
     )
+
+
+# Counters
+
+
+def counting(**counters: list[int | None]) -> IntervalReport:
+    return replace(INTERVAL, counters=counters)
+
+
+def test_operations_of_rank_0_and_their_rate_by_its_real_time_are_in_the_line_of_an_interval():
+    counted = counting(PAPI_FP_OPS=[36_302_258_270, 5])
+    assert counted.line().startswith("Iter: 300 FLOPs: 36302258270 MFLOPs:: 5041.247934 RTIME:: 7.201046 ")
+
+
+def test_instructions_are_called_instructions_and_are_no_operations():
+    """The original calls PAPI_TOT_INS FLOPs."""
+    counted = counting(PAPI_TOT_INS=[1000, 2000], PAPI_FP_INS=[10, 20], PAPI_VEC_INS=[1, 2])
+    assert counted.flops_events == ()
+    assert counted.line().startswith("Iter: 300 FLOPs: n/a MFLOPs:: n/a ")
+    line = counted.report_line("h", ("PAPI_TOT_INS", "PAPI_FP_INS"), in_seconds=False)
+    assert " Mflops n/a PAPI_TOT_INS 3000 PAPI_FP_INS 30 Ratio=0.010000 " in line
+    assert ", flops n/a, size 2, iteration 300, PAPI_TOT_INS 3000, PAPI_FP_INS 30, " in counted.performance("h")
+
+
+@pytest.mark.parametrize(
+    ("counters", "events", "flops"),
+    [
+        ({"PAPI_SP_OPS": [5, 6]}, ("PAPI_SP_OPS",), [5, 6]),
+        ({"PAPI_DP_OPS": [7, None]}, ("PAPI_DP_OPS",), [7, None]),
+        ({"PAPI_DP_OPS": [7, None], "PAPI_SP_OPS": [5, 6]}, ("PAPI_SP_OPS", "PAPI_DP_OPS"), [12, None]),
+        ({"PAPI_DP_OPS": [7, 8], "PAPI_FP_OPS": [9, 10]}, ("PAPI_FP_OPS",), [9, 10]),
+        ({}, (), [None, None]),
+    ],
+)
+def test_operations_are_those_of_all_kinds_or_of_each_precision(counters, events, flops):
+    assert counting(**counters).flops_events == events
+    assert counting(**counters).flops == flops
+
+
+def test_the_report_line_has_what_all_ranks_counted():
+    counted = counting(PAPI_SP_OPS=[7_201_046, 7_201_046], PAPI_TOT_CYC=[24_000_000, 5_000_000])
+    assert counted.report_line("compute-1", COUNTERS, in_seconds=False) == (
+        "[compute-1] rtime 7201046 ptime 7100000 ctime 0.000671 Mflops 2 PAPI_SP_OPS 14402092 PAPI_TOT_CYC 29000000 "
+        "Ratio=2.013596 iotime 0.250000 size 2"
+    )
+
+
+def test_a_total_of_which_a_rank_is_missing_is_missing():
+    counted = counting(PAPI_SP_OPS=[5, None], PAPI_TOT_CYC=[7, 8])
+    line = counted.report_line("h", COUNTERS, in_seconds=False)
+    assert " Mflops n/a PAPI_SP_OPS n/a PAPI_TOT_CYC 15 Ratio=n/a " in line
+    assert " flops n/a, size 2, iteration 300, PAPI_SP_OPS n/a, PAPI_TOT_CYC 15, " in counted.performance("h")
+    assert counted.line().startswith("Iter: 300 FLOPs: 5 ")
+
+
+def test_a_counter_that_was_measured_as_0_is_0_and_has_no_ratio():
+    """In the manual the ratio is ``inf`` or ``-nan`` there."""
+    counted = counting(PAPI_SP_OPS=[0, 0], PAPI_TOT_CYC=[7, 8])
+    line = counted.report_line("h", COUNTERS, in_seconds=False)
+    assert " Mflops 0 PAPI_SP_OPS 0 PAPI_TOT_CYC 15 Ratio=n/a " in line
+
+
+def test_the_policy_monitor_prints_the_counters_of_each_rank():
+    assert counting(PAPI_TOT_INS=[9, None]).rank_lines() == [
+        "[0] load 250 rtime 7.201046 ptime 7.100000 ctime 0.000671 iotime 0.250000 PAPI_TOT_INS 9",
+        "[1] load 250 rtime 7.300000 ptime 7.200000 ctime 0.100000 iotime 0.000000 PAPI_TOT_INS n/a",
+    ]
+
+
+# Energy
+
+
+FIRST = EnergyReading(
+    ("n1", "n2"), 0.5, {"rapl:package-0": 10.0, "rapl:package-0/core": 7.0, "rapl:package-0/dram": 2.5}
+)
+SECOND = EnergyReading(("n3",), 0.52, {"rapl:package-0": 20.0})
+BROKEN = EnergyReading(("n4",), 0.5, {"rapl:package-0": None})
+
+
+def test_the_performance_values_have_the_energy_of_all_machines_or_none():
+    assert INTERVAL.performance("h", [FIRST, SECOND]).endswith(", energy 32.500000 J in 0.520000 s")
+    assert INTERVAL.performance("h", [FIRST, BROKEN]).endswith(", energy n/a")
+
+
+def test_a_machines_energy_is_shown_with_the_meters_that_say_so():
+    assert report.energy_line(FIRST) == (
+        "[n1,n2] energy 12.500000 J in 0.500000 s: "
+        "rapl:package-0 10.000000, rapl:package-0/core 7.000000, rapl:package-0/dram 2.500000"
+    )
+    assert report.energy_line(BROKEN) == "[n4] energy n/a: rapl:package-0 n/a"
 
 
 def test_the_policy_monitor_prints_a_line_for_each_rank():
