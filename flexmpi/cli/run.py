@@ -13,12 +13,12 @@ import click
 from flexmpi.configuration import platform_nodes, read_rankfile, read_schedule
 from flexmpi.errors import ConfigurationError
 from flexmpi.runtime.eventlog import EventLog
-from flexmpi.runtime.job import Limits
+from flexmpi.runtime.job import JobOptions, Limits
 from flexmpi.runtime.listener import Address
 from flexmpi.runtime.placement import initial_placement
 from flexmpi.runtime.sampling import Interval
 from flexmpi.runtime.slurm_facts import read_allocation
-from flexmpi.runtime.supervisor import JobOptions, Supervisor
+from flexmpi.runtime.supervisor import Supervisor
 
 FILE = click.Path(path_type=Path)
 POSITIVE = click.IntRange(min=1)

@@ -1,14 +1,17 @@
-"""What the parts of a supervisor know of the job they work for: the application's own account, its bounds, and an interface."""
+"""What the parts of a supervisor know of their job: what was asked for, what the application says of itself, an interface."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from flexmpi.configuration import Node, ScheduledChange
+from flexmpi.runtime.listener import Address
 from flexmpi.runtime.reconfiguration import Reconfiguration
 from flexmpi.runtime.report import IntervalReport
 from flexmpi.runtime.roster import RankId, Roster
+from flexmpi.runtime.slurm_facts import Allocation
 
 
 @dataclass
@@ -30,6 +33,48 @@ class Limits:
     maximum_nodes: int = 1
     ready_timeout_s: float = 60.0
     stall_timeout_s: float = 30.0
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """All that `flexmpi run` was told, checked.
+
+    Attributes
+    ----------
+    command
+        The script and its arguments.
+    placement
+        Ranks to start with on each node.
+    interval
+        The sampling interval as text, None to leave it to the program.
+    token
+        What text commands must begin with, if anything.
+    report, report_in_seconds
+        Where the monitoring service reports to, and in which unit.
+    io_controlled
+        A controller grants I/O phases.
+    allocation
+        The Slurm job this runs in; None where every node is a virtual node on this machine.
+    grant_timeout_s, grant_retries
+        How long Slurm may take to grant a node, and how often it is asked again.
+    """
+
+    command: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    placement: Mapping[str, int]
+    limits: Limits
+    interval: str | None = None
+    listen: Address | None = None
+    token: str | None = None
+    identifier: int = 0
+    quiet: bool = False
+    schedule: tuple[ScheduledChange, ...] = ()
+    report: Address | None = None
+    report_in_seconds: bool = False
+    io_controlled: bool = False
+    allocation: Allocation | None = None
+    grant_timeout_s: float = 60.0
+    grant_retries: int = 0
 
 
 class Job(Protocol):

@@ -13,10 +13,10 @@ from typing import Protocol
 from flexmpi.configuration import ScheduledChange
 from flexmpi.errors import CommandError
 from flexmpi.protocol.frames import Message
-from flexmpi.runtime.gateway import Gateway
 from flexmpi.runtime.iogate import IOGate
 from flexmpi.runtime.monitoring import Monitor
 from flexmpi.runtime.policies import JobPolicy
+from flexmpi.runtime.process_sets import ProcessSets
 from flexmpi.runtime.reconfiguration import Reconfiguration
 from flexmpi.runtime.reconfigurer import Reconfigurer
 from flexmpi.runtime.report import IntervalReport
@@ -31,7 +31,7 @@ class Served(Protocol):
 
     roster: Roster
     reconfigurer: Reconfigurer
-    gateway: Gateway
+    process_sets: ProcessSets
 
     def tell(self, ranks: Collection[RankId], kind: str, **fields: object) -> None:
         """Send a message to ranks."""
@@ -165,7 +165,7 @@ class Services:
         for node, of_pids in by_node.items():
             self._requests += 1
             request = self._requests
-            self._job.gateway.lines[node].send("bind", request=request, cores=of_pids)
+            self._job.process_sets.tell_launcher(node, "bind", request=request, cores=of_pids)
             if not await self._job.until(lambda: request in self._bound, limit_s=BIND_LIMIT_S):  # noqa: B023
                 raise CommandError(f"the node launcher of {node} did not answer within {BIND_LIMIT_S:g} s")
             if (refused := self._bound.pop(request)) is not None:
@@ -190,7 +190,7 @@ class Services:
             node = roster.node_of(rank)
             if rank not in roster.pids:
                 raise CommandError(f"rank {number} is still starting")
-            real = self._job.gateway.lines[node].cores
+            real = self._job.process_sets.cores_of(node)
             for core in wanted:
                 if core >= cores_of[node] or core not in real:
                     usable = sorted(each for each in real if each < cores_of[node])

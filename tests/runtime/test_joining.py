@@ -243,6 +243,7 @@ def test_an_offer_that_comes_after_the_last_agreement_of_a_loop_is_taken_in_the_
 def test_a_parked_rank_joins_again_in_a_later_loop(start: Start, corefile: Path) -> None:
     loops = Loops(start, corefile, "-n3")
     pids = loops.application.rank_pids()
+    loops.application.wait_for("sample")
     assert loops.application.change("6:lhost:-2")["ranks_after"] == 1
     loops.tell("end-0")
     loops.tell("end-1")
