@@ -10,7 +10,8 @@
     ├── LinkError                     a process lost the one it reports to
     ├── MessageError                  bytes between supervisors, people and the agent that are no message of the protocol
     ├── AuthenticationError           who somebody is cannot be proved, or a key file is not safe
-    └── ManagerError                  a resource manager refuses, does not answer or is not understood; in its own words
+    ├── ManagerError                  a resource manager refuses, does not answer or is not understood; in its own words
+    └── JournalError                  the agent's journal cannot be opened, read or written
 
     SystemExit
     └── RankLeaves                    unwinds a rank that leaves the application (exit status 0)
@@ -67,6 +68,10 @@ class AuthenticationError(FlexMPIError):
 
 class ManagerError(FlexMPIError):
     """A resource manager refuses, does not answer within its time limit or is not understood; in its own words."""
+
+
+class JournalError(FlexMPIError):
+    """The agent's journal cannot be opened, read or written; names the file and says why."""
 
 
 class RankLeaves(SystemExit):

@@ -36,6 +36,10 @@ Mode = Literal["observe", "on", "off", "drain"]
 """Of decisions: record them only; carry them out; give everything extra back; give out nothing more."""
 
 
+Outcome = Literal["observed", "open", "done", "failed"]
+"""Of a decision: recorded in mode `observe` and not carried out; not over; carried out; not carried out."""
+
+
 class Request(Message):
     """What every request has.
 
@@ -221,8 +225,6 @@ class HistoryRow(Value):
         What was to be done: ``expand 12 by node3``.
     cause
         Who or what wanted it.
-    outcome
-        ``observed``: recorded in mode `observe` and not carried out. ``open``: not over.
     """
 
     id: CommandId
@@ -230,7 +232,7 @@ class HistoryRow(Value):
     job: JobName | None
     what: Line
     cause: Line
-    outcome: Literal["observed", "open", "done", "failed"]
+    outcome: Outcome
     why: Line | None = None
     cost: Cost | None = None
 

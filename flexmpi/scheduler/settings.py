@@ -1,7 +1,6 @@
 """What an administrator sets for the agent: the sections and fields of ``agent.toml``, checked when it is read.
 
-The sample ``configuration_files/agent.toml`` and the page ``docs/agent-settings.md`` are made from here:
-``python -m flexmpi.scheduler.settings`` writes them anew.
+The sample and the page that list them are made from here, by `settings_pages`.
 """
 
 from __future__ import annotations
@@ -10,11 +9,10 @@ import json
 import os
 import pwd
 import re
-import textwrap
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, Self
+from typing import Annotated, Literal, NoReturn, Self
 
 from pydantic import (
     AfterValidator,
@@ -26,7 +24,6 @@ from pydantic import (
     ValidationInfo,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 
 from flexmpi.errors import ConfigurationError, ManagerError
 from flexmpi.protocol.requests import Mode
@@ -37,9 +34,6 @@ LONGEST_WAIT_S = 7 * 24 * 3600.0
 
 _ENDPOINT = re.compile(r"tcp://(?:\*|[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 _IN_TOML = {"expected an object": "expected a table", "expected a valid array": "expected a list"}
-_SAMPLE = Path("configuration_files/agent.toml")
-_REFERENCE = Path("docs/agent-settings.md")
-_WIDTH = 110
 
 
 def _path(value: object, info: ValidationInfo) -> object:
@@ -287,74 +281,3 @@ def _complaint(error: ValidationError) -> str:
     if field[0] not in (known := SECTIONS[section].model_fields):
         return f"[{section}] {field[0]}: is not known, expected one of {', '.join(known)}"
     return f"[{section}] {'.'.join(field)}: {words}"
-
-
-def render_sample() -> str:
-    """Return a settings file that sets nothing and shows every field with its default and what it means."""
-    return "".join(f"{line}\n" for line in _sample())
-
-
-def _sample() -> Iterator[str]:
-    yield "# Settings of the cluster agent: flexmpi agent --config FILE"
-    yield "# Each field is shown with its default: take the # away to set it. Where nothing is the default, the value is"
-    yield "# an example. Names that end in _s are seconds. A relative path starts from this file's folder."
-    for name, section in SECTIONS.items():
-        yield ""
-        yield f"[{name}]"
-        yield from _comment(section.__doc__ or "")
-        for field, about in section.model_fields.items():
-            yield ""
-            yield from _comment(f"{about.description}{_example(about) if about.default is not None else ''}")
-            yield f"#{field} = {_toml(about.examples[0] if about.default is None and about.examples else about.default)}"
-
-
-def _comment(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent="# ", subsequent_indent="# ")
-
-
-def _example(about: FieldInfo, quote: str = "") -> str:
-    return f" Example: {quote}{_toml(about.examples[0])}{quote}" if about.examples else ""
-
-
-def render_reference() -> str:
-    """Return the page that lists every field."""
-    return "".join(f"{line}\n" for line in _reference())
-
-
-def _reference() -> Iterator[str]:
-    yield "# Settings of the agent"
-    yield ""
-    yield "The file that `flexmpi agent --config FILE` reads, in TOML. What it does not set has its default; a field that is"
-    yield "not known is an error. Names that end in `_s` are seconds. A relative path starts from the file's folder."
-    for name, section in SECTIONS.items():
-        yield ""
-        yield f"## `[{name}]`"
-        yield ""
-        yield section.__doc__ or ""
-        yield ""
-        yield "| field | default | means |"
-        yield "|---|---|---|"
-        for field, about in section.model_fields.items():
-            default = "not set" if about.default is None else f"`{_toml(about.default)}`"
-            yield f"| `{field}` | {default} | {about.description}{_example(about, '`')} |"
-
-
-def _toml(value: Any) -> str:
-    """Write a value as TOML; strings, numbers, lists and tables of one line are all there is."""
-    if isinstance(value, Mapping):
-        entries = ", ".join(f"{key} = {_toml(one)}" for key, one in value.items())
-        return f"{{ {entries} }}" if entries else "{}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_toml, value))}]"
-    return json.dumps(str(value) if isinstance(value, Path) else value)
-
-
-def main() -> None:
-    """Write the sample and the reference page anew, in the checkout that this module is in."""
-    checkout = Path(__file__).parents[2]
-    for path, text in ((_SAMPLE, render_sample()), (_REFERENCE, render_reference())):
-        (checkout / path).write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

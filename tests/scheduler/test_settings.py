@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flexmpi.errors import ConfigurationError
-from flexmpi.scheduler.settings import SECTIONS, AgentSettings, render_reference, render_sample
+from flexmpi.scheduler.settings import SECTIONS, AgentSettings
+from flexmpi.scheduler.settings_pages import PAGES, render_reference, render_sample
 from tests.applications import REPOSITORY
 
 BOUNDED = settings(derandomize=True, deadline=None, max_examples=200)
@@ -212,9 +213,6 @@ def test_every_field_is_described():
             assert about.default is not None or about.examples, f"[{section}] {field}"
 
 
-@pytest.mark.parametrize(
-    ("page", "text"),
-    [("configuration_files/agent.toml", render_sample()), ("docs/agent-settings.md", render_reference())],
-)
-def test_sample_and_reference_are_those_of_the_code(page, text):
-    assert (REPOSITORY / page).read_text() == text, "run: python -m flexmpi.scheduler.settings"
+@pytest.mark.parametrize("page", PAGES)
+def test_sample_and_reference_are_those_of_the_code(page):
+    assert (REPOSITORY / page).read_text() == PAGES[page](), "run: python -m flexmpi.scheduler.settings_pages"
