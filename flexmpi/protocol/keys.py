@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import stat
-import tempfile
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,16 +15,21 @@ from pathlib import Path
 import zmq
 
 from flexmpi.errors import AuthenticationError
+from flexmpi.protocol.agent_folder import LOCAL_NAME, PUBLIC_NAME, SECRET_NAME
 from flexmpi.protocol.auth import ROOT, Identity, SharedKey
+from flexmpi.protocol.guarded_files import (
+    READABLE_BY_OTHERS,
+    WRITABLE_BY_OTHERS,
+    cannot,
+    check_folder,
+    read_guarded,
+    write_whole,
+)
 
-SECRET_NAME = "agent.secret"
-PUBLIC_NAME = "agent.public"
-LOCAL_NAME = "agent.local"
-LARGEST_FILE_BYTES = 4096
+KEY_FILE = "key file"
 LOCAL_KEY_BYTES = 32
 
 SECRET_MODE, PUBLIC_MODE = 0o600, 0o644
-READABLE_BY_OTHERS, WRITABLE_BY_OTHERS = 0o077, 0o022
 
 _Z85 = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -62,9 +65,9 @@ def agent_keys(folder: Path) -> CurveKeys:
     public = zmq.curve_public(secret.encode()).decode()
     try:
         if not (shown := folder / PUBLIC_NAME).exists() or shown.read_bytes().strip() != public.encode():
-            _write(shown, public, mode=PUBLIC_MODE, replace=True)
+            write_whole(shown, public, mode=PUBLIC_MODE, replace=True)
     except OSError as error:
-        raise _cannot("write", folder / PUBLIC_NAME, error) from None
+        raise cannot("write", folder / PUBLIC_NAME, error, what=KEY_FILE) from None
     return CurveKeys(public, secret)
 
 
@@ -108,76 +111,16 @@ def local_key(folder: Path, *, make: bool) -> SharedKey:
 def _made_or_read(path: Path, new: Callable[[], str], *, form: re.Pattern[str]) -> str:
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        _check_folder(path.parent, owners=(os.geteuid(),))
+        check_folder(path.parent, what=KEY_FILE, owners=(os.geteuid(),))
         if not path.exists():
-            _write(path, new(), mode=SECRET_MODE, replace=False)
+            write_whole(path, new(), mode=SECRET_MODE, replace=False)
     except OSError as error:
-        raise _cannot("make", path, error) from None
+        raise cannot("make", path, error, what=KEY_FILE) from None
     return _read(path, owners=(os.geteuid(),), forbidden=READABLE_BY_OTHERS, form=form)[0]
 
 
-def _write(path: Path, text: str, *, mode: int, replace: bool) -> None:
-    """Make a file appear with all its text and its mode; without ``replace``, one that is there meanwhile stays."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text + "\n")
-            os.fchmod(file.fileno(), mode)
-        if replace:
-            Path(name).replace(path)
-        else:
-            os.link(name, path)
-    except FileExistsError:
-        pass  # two agents were started at once: both use the key of the first
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
 def _read(path: Path, *, owners: Collection[int], forbidden: int, form: re.Pattern[str]) -> tuple[str, os.stat_result]:
-    try:
-        _check_folder(path.parent, owners=owners)
-        # Not blocking: a pipe in place of the file must not hold the reader up.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            _check_file(path, status, owners=owners, forbidden=forbidden)
-            text = file.read(LARGEST_FILE_BYTES).decode("ascii", "replace").strip()
-    except OSError as error:
-        raise _cannot("read", path, error) from None
+    text, status = read_guarded(path, what=KEY_FILE, owners=owners, forbidden=forbidden)
     if not form.fullmatch(text):
         raise AuthenticationError(f"key file {path} holds no key: expected one line that matches {form.pattern}")
     return text, status
-
-
-def _check_folder(folder: Path, *, owners: Collection[int]) -> None:
-    """Refuse a folder in which somebody else could put another file in place of a key."""
-    status = folder.stat()
-    if status.st_uid not in (ROOT, *owners):
-        raise AuthenticationError(f"the folder {folder} of a key file is {_owned(status, (ROOT, *owners))}")
-    if status.st_mode & WRITABLE_BY_OTHERS and not status.st_mode & stat.S_ISVTX:
-        raise AuthenticationError(
-            f"others can change the folder {folder} of a key file {_mode(status)}: chmod go-w {folder}"
-        )
-
-
-def _check_file(path: Path, status: os.stat_result, *, owners: Collection[int], forbidden: int) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise AuthenticationError(f"key file {path} is not a regular file")
-    if status.st_uid not in owners:
-        raise AuthenticationError(f"key file {path} is {_owned(status, owners)}")
-    if status.st_mode & forbidden:
-        how, mend = ("read", "go-rwx") if forbidden == READABLE_BY_OTHERS else ("change", "go-w")
-        raise AuthenticationError(f"others can {how} key file {path} {_mode(status)}: chmod {mend} {path}")
-
-
-def _owned(status: os.stat_result, owners: Collection[int]) -> str:
-    expected = " or ".join(f"uid {uid}" for uid in dict.fromkeys(owners))
-    return f"owned by uid {status.st_uid}, expected {expected}"
-
-
-def _mode(status: os.stat_result) -> str:
-    return f"(mode {stat.S_IMODE(status.st_mode):04o})"
-
-
-def _cannot(do: str, path: Path, error: OSError) -> AuthenticationError:
-    return AuthenticationError(f"cannot {do} key file {path}: {error.strerror or error}")
