@@ -1,0 +1,222 @@
+"""One reconfiguration being carried out: newcomers are started and brought together, and the application is asked to change.
+
+All it knows comes from the `Job` it is given; it opens no socket and starts no process by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+
+from flexmpi.configuration import ANY_NODE
+from flexmpi.errors import MembershipError
+from flexmpi.runtime.balance import measured_weights
+from flexmpi.runtime.diagnosis import difference, hang_message
+from flexmpi.runtime.job import Job
+from flexmpi.runtime.reconfiguration import Reconfiguration, Stage
+from flexmpi.runtime.report import IntervalReport
+
+ACCEPT_TIMEOUT_S = 3.0
+"""How long the application may wait for newcomers that have said they are ready."""
+
+WATCH_S = 0.5
+"""How often a reconfiguration that the ranks carry out is looked at."""
+
+
+class Execution:
+    """What it takes to carry out one reconfiguration.
+
+    Parameters
+    ----------
+    job
+        The job that changes.
+    wanted
+        The reconfiguration, with those who leave.
+    outdated
+        The latest interval of before the last change, which says nothing of the present ranks; None where there was no change.
+    """
+
+    def __init__(self, job: Job, wanted: Reconfiguration, *, outdated: IntervalReport | None) -> None:
+        self._job = job
+        self._wanted = wanted
+        self._outdated = outdated
+
+    async def run(self) -> None:
+        """Carry it out; the application has changed when this returns.
+
+        Raises
+        ------
+        MembershipError
+            It is not possible, and the application is as it was.
+        """
+        growth = {node: change for node, change in self._wanted.changes.items() if change > 0}
+        if growth:
+            self._wanted.step(Stage.STARTING)
+            await self._start(growth)
+            await self._bring_together()
+        await self._offer()
+
+    async def _start(self, growth: Mapping[str, int]) -> None:
+        """Have newcomers ready: parked ranks first, new process sets for the rest."""
+        job, wanted, began = self._job, self._wanted, time.monotonic()
+        starting = []
+        for node, count in growth.items():
+            parked = job.roster.reusable(node, count)
+            wanted.units.extend([rank] for rank in parked)
+            if count > len(parked):
+                starting.append((node, count - len(parked)))
+        await self._start_process_sets(starting)
+        if not await job.until(
+            lambda: self._interrupted() or all(rank in job.roster.waiting for rank in wanted.newcomers),
+            limit_s=job.limits.ready_timeout_s,
+        ):
+            missing = [rank for rank in wanted.newcomers if rank not in job.roster.waiting]
+            raise MembershipError(
+                f"{len(missing)} of {len(wanted.newcomers)} new ranks were not ready within "
+                f"{job.limits.ready_timeout_s:g} s (they have not reached flex.iterate)"
+            )
+        self._check_newcomers()
+        wanted.start_s = time.monotonic() - began
+
+    async def _start_process_sets(self, starting: Sequence[tuple[str, int]]) -> None:
+        """Start on all nodes at once, for each may take its time; those that started are known even if another fails."""
+        wanted = self._wanted
+        started = await asyncio.gather(
+            *(self._job.start_process_set(None if node == ANY_NODE else node, count) for node, count in starting),
+            return_exceptions=True,
+        )
+        wanted.units.extend(ranks for ranks in started if not isinstance(ranks, BaseException))
+        for problem in started:
+            if isinstance(problem, BaseException):
+                raise problem
+        granted = {ANY_NODE: self._job.roster.node_of(wanted.units[-1][0])} if wanted.units else {}
+        wanted.changes = {granted.get(node, node): change for node, change in wanted.changes.items()}
+
+    def _check_newcomers(self) -> None:
+        """Raise if the newcomers cannot join any more, or have declared other objects than the application."""
+        job, wanted = self._job, self._wanted
+        if wanted.lost:
+            raise MembershipError(f"{wanted.loss} before it joined")
+        if job.application.finished:
+            raise MembershipError("the application ended first")
+        for rank in wanted.newcomers:
+            declared = job.roster.waiting[rank]
+            if declared.digest != job.application.digest and declared.loop == job.application.loop:
+                raise MembershipError(difference(declared.objects, job.application.objects))
+
+    async def _bring_together(self) -> None:
+        """Have several separately started worlds of newcomers join each other, beside the running application."""
+        job, wanted, units = self._job, self._wanted, self._wanted.units
+        if len(units) == 1:
+            return
+        wanted.step(Stage.ASSEMBLING)
+        for position, unit in enumerate(units):
+            job.tell(unit, "assemble", reconfiguration=wanted.number, position=position, count=len(units))
+        newcomers = set(wanted.newcomers)
+        if not await job.until(
+            lambda: self._interrupted() or wanted.assembled >= newcomers, limit_s=job.limits.ready_timeout_s
+        ):
+            raise MembershipError(f"the new ranks could not join each other within {job.limits.ready_timeout_s:g} s")
+        self._check_newcomers()
+
+    async def _new_weights(self) -> tuple[float, ...] | None:
+        """Wait for an interval of the present ranks and return the weights it suggests; None where none are wanted."""
+        job = self._job
+        if not self._wanted.balance:
+            return None
+        await job.until(lambda: job.application.finished or self._measured() is not None)
+        if (latest := self._measured()) is None:
+            raise MembershipError("the application ended first")
+        return measured_weights(latest.load, latest.busy_s, weights=latest.weights)
+
+    def _measured(self) -> IntervalReport | None:
+        """Return the latest interval if the present ranks, with their present rows, were the ones measured."""
+        latest = self._job.latest
+        return latest if latest is not self._outdated else None
+
+    async def _offer(self) -> None:
+        """Put the reconfiguration to rank 0 until the application has carried it out, or cannot."""
+        job, wanted = self._job, self._wanted
+        weights = await self._new_weights()
+        wanted.step(Stage.OFFERED)
+        while wanted.stage is Stage.OFFERED:
+            await self._catch_up()
+            wanted.deferred = False
+            job.tell(
+                job.roster.members[:1],
+                "reconfigure",
+                reconfiguration=wanted.number,
+                newcomers=[job.roster.speed_of(job.roster.node_of(rank)) for rank in wanted.newcomers],
+                leaving=wanted.leaving,
+                parking=wanted.parking,
+                loop=job.application.loop,
+                digest=job.application.digest,
+                accept_timeout_s=ACCEPT_TIMEOUT_S,
+                at_iteration=wanted.at_iteration,
+                weights=weights,
+            )
+            await job.until(lambda: self._interrupted() or self._replied())
+            if wanted.why is not None:
+                raise MembershipError(wanted.why)
+            if self._interrupted() and wanted.stage is Stage.OFFERED and not wanted.deferred:
+                await self._withdraw()
+        while not await job.until(self._answered, limit_s=WATCH_S):
+            await self._watch()
+
+    async def _catch_up(self) -> None:
+        """Let newcomers skip the loops that the application has finished, until both are in the same one."""
+        job, wanted = self._job, self._wanted
+        self._check_newcomers()
+        while behind := [rank for rank in wanted.newcomers if job.roster.waiting[rank].loop != job.application.loop]:
+            loop = job.application.loop
+            for rank in behind:
+                del job.roster.waiting[rank]
+            job.tell(behind, "skip", loop=loop)
+            if not await job.until(
+                lambda: self._interrupted() or all(rank in job.roster.waiting for rank in behind),
+                limit_s=job.limits.ready_timeout_s,
+            ):
+                raise MembershipError(f"new ranks did not reach loop {loop} within {job.limits.ready_timeout_s:g} s")
+            self._check_newcomers()
+        self._check_newcomers()
+
+    async def _withdraw(self) -> None:
+        """Take an offer back; the application may have agreed at the same moment, and then it finds nobody to let in."""
+        job, wanted = self._job, self._wanted
+        if job.application.finished:
+            raise MembershipError("the application ended first")
+        job.tell(job.roster.members[:1], "withdraw", reconfiguration=wanted.number)
+        await job.until(lambda: wanted.why is not None or wanted.stage is Stage.AGREED or job.application.finished)
+        if wanted.stage is not Stage.AGREED:
+            ended = "the application ended first"
+            raise MembershipError(ended if job.application.finished else f"{wanted.loss} before it joined")
+
+    def _interrupted(self) -> bool:
+        return bool(self._wanted.lost) or self._job.application.finished
+
+    def _replied(self) -> bool:
+        """Whether rank 0 has agreed to an offer, cannot carry it out in this loop, or refuses it."""
+        wanted = self._wanted
+        return wanted.deferred or wanted.stage is Stage.AGREED or wanted.why is not None
+
+    def _answered(self) -> bool:
+        """Whether the application has carried it out; raises if it could not."""
+        wanted = self._wanted
+        if wanted.why is not None:
+            raise MembershipError(f"{wanted.loss} before it joined" if wanted.lost else wanted.why)
+        return bool(wanted.figures)
+
+    async def _watch(self) -> None:
+        """End the job with one clear error if the ranks hang in a reconfiguration."""
+        job, wanted = self._job, self._wanted
+        silent_s = time.monotonic() - wanted.progress_at
+        let_in = any(wanted.phases.get(rank, "agreed") != "agreed" for rank in job.roster.members)
+        if wanted.lost:
+            if let_in or silent_s > ACCEPT_TIMEOUT_S + 2:
+                job.fail(
+                    f"reconfiguration {wanted.number}: {wanted.loss} while it joined, and the others wait for it in MPI"
+                )
+        elif silent_s > job.limits.stall_timeout_s:
+            stopped = await job.stopped([*job.roster.members, *wanted.newcomers])
+            job.fail(hang_message(wanted, job.roster, stopped=stopped, limit_s=job.limits.stall_timeout_s))
