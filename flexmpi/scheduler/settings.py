@@ -112,13 +112,13 @@ class Agent(Section):
     tick_s: Wait = Field(default=1.0, description="How often the cluster is looked at and decided on.")
     mode: Mode = Field(
         default="observe",
-        description='Of a new journal; then `flexmpi mode` changes it. "observe": decide and record, touch nothing. '
-        '"on": carry out. "off": take back every node given. "drain": give out nothing more.',
+        description='"observe": decide and record, touch nothing. "on": carry out. "off": have every extra node given '
+        'back. "drain": give out nothing more. `flexmpi mode` changes it, from then on and over restarts.',
     )
     policy: PolicyName = Field(
         default="triggered",
-        description='Of a new journal; then `flexmpi policy` changes it. "triggered": only what people command. '
-        '"fill": idle nodes that nobody waits for go to elastic jobs. "fair": the same in equal shares.',
+        description='"triggered": only what people command. "fill": idle nodes that nobody waits for go to elastic '
+        'jobs. "fair": the same in equal shares. `flexmpi policy` changes it, from then on and over restarts.',
         examples=["fill"],
     )
     operators: Annotated[tuple[User, ...], Field(max_length=1000)] = Field(

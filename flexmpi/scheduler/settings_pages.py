@@ -55,6 +55,8 @@ def _reference() -> Iterator[str]:
     yield ""
     yield "The file that `flexmpi agent --config FILE` reads, in TOML. What it does not set has its default; a field that is"
     yield "not known is an error. Names that end in `_s` are seconds. A relative path starts from the file's folder."
+    yield "[administrator.md](administrator.md) says how they are used;"
+    yield "[configuration_files/agent.toml](../configuration_files/agent.toml) is a file to start from."
     for name, section in SECTIONS.items():
         yield ""
         yield f"## `[{name}]`"
