@@ -1,0 +1,141 @@
+"""Elastic jobs and the nodes around them, as policies see them, and what policies decide. Plain frozen data.
+
+How it comes about is `supply`'s (what may be used, who waits) and the `ledger`'s (who holds what, which orders are open).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+
+@dataclass(frozen=True, kw_only=True)
+class ElasticJob:
+    """One elastic job, its companions included. Times are seconds of the agent's clock.
+
+    Attributes
+    ----------
+    key
+        What its supervisor calls it.
+    job_id
+        The resource manager's number; None where it runs under none.
+    held
+        Its nodes, the one it cannot give back (its floor) first. Nodes on their way out are among them.
+    joining, leaving
+        Nodes that an open order gives it or takes from it.
+    suitable
+        The nodes it could be given, by partition and constraint.
+    may_grow, may_shrink
+        Whether it takes an order now: none is open, and for growth its cool-down is over.
+    extra_allowed
+        How many more nodes the site's limits let it have; None without a limit.
+    """
+
+    key: str
+    job_id: int | None = None
+    name: str = ""
+    uid: int = 0
+    user: str = ""
+    account: str | None = None
+    partitions: tuple[str, ...] = ()
+    held: tuple[str, ...]
+    joining: tuple[str, ...] = ()
+    leaving: tuple[str, ...] = ()
+    minimum_nodes: int
+    maximum_nodes: int
+    suitable: frozenset[str] = frozenset()
+    may_grow: bool = True
+    may_shrink: bool = True
+    extra_allowed: int | None = None
+
+    @property
+    def size(self) -> int:
+        """How many nodes it has once its open order is carried out."""
+        return len((set(self.held) | set(self.joining)) - set(self.leaving))
+
+    @property
+    def relative_size(self) -> float:
+        """Where its size is in its range: 0 at the minimum, 1 at the maximum; 1 where the range is one size."""
+        span = self.maximum_nodes - self.minimum_nodes
+        return (self.size - self.minimum_nodes) / span if span > 0 else 1.0
+
+    @property
+    def removable(self) -> tuple[str, ...]:
+        """The nodes it can be told to leave, those that came last first; never its floor."""
+        return tuple(reversed([node for node in self.held[1:] if node not in self.leaving]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaitingJob:
+    """A job that waits for nodes and counts.
+
+    Attributes
+    ----------
+    nodes
+        How many it needs.
+    suitable
+        Those it could run on, by partition, constraint and names.
+    is_settled
+        Whether the manager has said that it waits for nodes; a job that came a moment ago may start by itself.
+    """
+
+    job_id: int
+    nodes: int
+    suitable: frozenset[str]
+    is_settled: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What a policy decides by.
+
+    Attributes
+    ----------
+    now
+        Seconds of the agent's clock.
+    jobs
+        The elastic jobs, those that registered first first.
+    free
+        The nodes that are idle as a whole and promised to nobody.
+    settled
+        Those of `free` that have been so for long enough to be given out.
+    waiting
+        The jobs that wait, those that start first first.
+    """
+
+    now: float
+    jobs: tuple[ElasticJob, ...]
+    free: tuple[str, ...] = ()
+    settled: frozenset[str] = frozenset()
+    waiting: tuple[WaitingJob, ...] = ()
+
+    @cached_property
+    def job_of(self) -> Mapping[str, ElasticJob]:
+        """The elastic jobs by key."""
+        return {job.key: job for job in self.jobs}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """A job is to have more nodes, or fewer: one reconfiguration.
+
+    Attributes
+    ----------
+    why
+        For a person to read: ``2 idle nodes that nobody waits for``.
+    """
+
+    key: str
+    add: tuple[str, ...] = ()
+    leave: tuple[str, ...] = ()
+    why: str = field(default="", compare=False)
+
+    def summary(self) -> str:
+        """Say what is to be done."""
+        parts = [
+            f"{verb} {len(nodes)} node{'s' if len(nodes) > 1 else ''} ({','.join(nodes)})"
+            for verb, nodes in (("add", self.add), ("leave", self.leave))
+            if nodes
+        ]
+        return " and ".join(parts)
