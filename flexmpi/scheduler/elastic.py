@@ -21,7 +21,9 @@ class ElasticJob:
     job_id
         The resource manager's number; None where it runs under none.
     held
-        Its nodes, the one it cannot give back (its floor) first. Nodes on their way out are among them.
+        The nodes it says it has, the one it cannot give back (its floor) first.
+    arriving
+        Nodes that the resource manager has for it and that it has not told of: on their way in or out.
     joining, leaving
         Nodes that an open order gives it or takes from it.
     suitable
@@ -40,6 +42,7 @@ class ElasticJob:
     account: str | None = None
     partitions: tuple[str, ...] = ()
     held: tuple[str, ...]
+    arriving: tuple[str, ...] = ()
     joining: tuple[str, ...] = ()
     leaving: tuple[str, ...] = ()
     minimum_nodes: int
@@ -52,7 +55,7 @@ class ElasticJob:
     @property
     def size(self) -> int:
         """How many nodes it has once its open order is carried out."""
-        return len((set(self.held) | set(self.joining)) - set(self.leaving))
+        return len({*self.held, *self.arriving, *self.joining} - set(self.leaving))
 
     @property
     def relative_size(self) -> float:
