@@ -1,0 +1,134 @@
+"""The rows that people's commands show: jobs with their companions as one, and nodes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from flexmpi.protocol.requests import JobList, JobRow, NodeList, NodeRow
+from flexmpi.scheduler.ledger import Ledger, Member
+from flexmpi.scheduler.state import Job, NodeState, Snapshot
+from flexmpi.scheduler.supply import Territory, companions
+
+SECONDS_PER_HOUR = 3600.0
+
+
+def job_list(snapshot: Snapshot, ledger: Ledger, *, now: float) -> JobList:
+    """Return all jobs that are not over, companions folded into the jobs they work for."""
+    groups = companions(snapshot)
+    folded = {job.job_id for group in groups.values() for job in group}
+    members = {member.job.job_id: member for member in ledger.members.values()}
+    rows = []
+    for job in snapshot.jobs:
+        if job.is_ended or job.job_id in folded:
+            continue
+        member = members.get(job.job_id)
+        rows.append(
+            _rigid_row(job, now=now)
+            if member is None
+            else _elastic_row(job, member, groups.get(job.job_id, ()), ledger, now=now)
+        )
+    return JobList(jobs=tuple(rows))
+
+
+def _rigid_row(job: Job, *, now: float) -> JobRow:
+    hours = 0.0 if job.is_waiting else len(job.nodes) * _running_hours(job, now)
+    return JobRow(
+        job=name_of(job),
+        name=job.name,
+        uid=job.uid,
+        user=job.user,
+        state=job.state.value,
+        why=job.reason if job.is_waiting else None,
+        elastic=False,
+        nodes=job.nodes,
+        minimum_nodes=max(1, job.minimum_nodes),
+        maximum_nodes=max(1, job.maximum_nodes),
+        node_hours=hours,
+    )
+
+
+def _elastic_row(job: Job, member: Member, group: tuple[Job, ...], ledger: Ledger, *, now: float) -> JobRow:
+    return JobRow(
+        job=name_of(job),
+        name=member.said.name,
+        uid=member.said.uid,
+        user=member.said.user,
+        state=job.state.value,
+        why=_what_happens(member, ledger, now=now),
+        elastic=True,
+        nodes=member.nodes,
+        ranks=sum(member.ranks.values()),
+        minimum_nodes=member.said.minimum_nodes,
+        maximum_nodes=member.said.maximum_nodes,
+        companions=tuple(companion.job_id for companion in group),
+        node_hours=member.node_seconds / SECONDS_PER_HOUR,
+    )
+
+
+def _what_happens(member: Member, ledger: Ledger, *, now: float) -> str | None:
+    """Say what is under way for a job, or why it is left alone."""
+    if orders := ledger.orders_of(member.key):
+        return f"{orders[0].what}: {orders[0].stage.value}"
+    if now - member.heard_at > ledger.timing.silent_s:
+        return f"not heard from for {now - member.heard_at:.0f} s"
+    if now < member.wait_until:
+        return f"left alone for {member.wait_until - now:.0f} s after a change that failed"
+    return None
+
+
+def name_of(job: Job) -> str:
+    """Return what people call a job: ``12``, or ``12_3`` for a task of a job array."""
+    if job.array_job_id is not None and job.array_task_id is not None:
+        return f"{job.array_job_id}_{job.array_task_id}"
+    return str(job.job_id)
+
+
+def find_member(name: str, ledger: Ledger) -> Member | None:
+    """Return the elastic job that a person means: by its number, its place in an array, or its key."""
+    for member in ledger.members.values():
+        if name in (member.key, name_of(member.job), str(member.job.job_id)):
+            return member
+    return None
+
+
+def node_list(snapshot: Snapshot, ledger: Ledger, *, territory: Territory) -> NodeList:
+    """Return all nodes, who has each, and why the agent cannot give it to a job."""
+    holders = _holders(snapshot, ledger)
+    promised = {node: order for order in ledger.orders.values() for node in order.joining}
+    rows = []
+    for node in snapshot.nodes:
+        why = None
+        if not territory.has(node):
+            why = "not the agent's to give"
+        elif node.name in promised:
+            why = f"promised: {promised[node.name].what}"
+        elif node.name not in holders and not node.is_free:
+            why = node.reason or "not idle"
+        rows.append(
+            NodeRow(
+                node=node.name,
+                cores=node.cores,
+                states=tuple(sorted(state.value for state in node.states)),
+                job=holders.get(node.name),
+                why=None if node.name in holders and not why else why,
+            )
+        )
+    return NodeList(nodes=tuple(rows))
+
+
+def _holders(snapshot: Snapshot, ledger: Ledger) -> Mapping[str, str]:
+    groups = companions(snapshot)
+    parent_of = {job.job_id: snapshot.job_of[parent] for parent, group in groups.items() for job in group}
+    holders = {
+        node: name_of(parent_of.get(job.job_id, job))
+        for job in snapshot.jobs
+        if not job.is_ended and not job.is_waiting
+        for node in job.nodes
+    }
+    idle = {node.name for node in snapshot.nodes if NodeState.IDLE in node.states}
+    own = {node: name_of(member.job) for member in ledger.members.values() for node in member.held if node not in idle}
+    return holders | own
+
+
+def _running_hours(job: Job, now: float) -> float:
+    return max(0.0, now - job.started_at) / SECONDS_PER_HOUR if job.started_at is not None else 0.0

@@ -1,0 +1,162 @@
+"""Puts together what a policy sees: jobs from the ledger, nodes and queue from a snapshot, bounds from the settings. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from flexmpi.scheduler.elastic import Decision, ElasticJob, View
+from flexmpi.scheduler.ledger import Ledger, Member
+from flexmpi.scheduler.state import JobState, Snapshot
+from flexmpi.scheduler.supply import (
+    Territory,
+    companions,
+    idle_nodes,
+    nodes_of,
+    suitable_nodes,
+    waiting_jobs,
+)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How many extra nodes, those beyond their minimum, the jobs of an account or a partition may have together."""
+
+    accounts: Mapping[str, int] = field(default_factory=dict)
+    partitions: Mapping[str, int] = field(default_factory=dict)
+
+    def groups(self, job: ElasticJob) -> list[tuple[str, str]]:
+        """Return the groups with a bound that a job is in."""
+        account = [("account", job.account)] if job.account in self.accounts else []
+        partitions = [("partition", name) for name in job.partitions if name in self.partitions]
+        return [(kind, name or "") for kind, name in (*account, *partitions)]
+
+    def of(self, group: tuple[str, str]) -> int:
+        """Return the bound of a group."""
+        kind, name = group
+        return self.accounts[name] if kind == "account" else self.partitions[name]
+
+
+def build_view(
+    snapshot: Snapshot,
+    ledger: Ledger,
+    *,
+    territory: Territory,
+    bounds: Bounds,
+    idle_since: Mapping[str, float],
+    settle_s: float,
+    now: float,
+) -> View:
+    """Return what a policy decides by.
+
+    Parameters
+    ----------
+    idle_since
+        Since when each node has been free, see `still_free`.
+    settle_s
+        How long a node must have been free before it is given out.
+    """
+    free = free_nodes(snapshot, ledger, territory)
+    inside = {node.name for node in snapshot.nodes if territory.has(node)}
+    jobs = [_elastic(member, snapshot, ledger, inside, now) for member in ledger.members.values()]
+    return View(
+        now=now,
+        jobs=with_allowances([job for job in jobs if job is not None], bounds),
+        free=free,
+        settled=frozenset(node for node in free if now - idle_since.get(node, now) >= settle_s),
+        waiting=waiting_jobs(snapshot),
+    )
+
+
+def free_nodes(snapshot: Snapshot, ledger: Ledger, territory: Territory) -> tuple[str, ...]:
+    """Return the idle nodes that no job has, waits for as a companion, or is promised."""
+    promised = set(ledger.promised())
+    for parent, group in companions(snapshot).items():
+        promised.update(nodes_of(snapshot.job_of[parent], group))
+    return tuple(node for node in idle_nodes(snapshot, territory) if node not in promised)
+
+
+def still_free(free: Collection[str], idle_since: Mapping[str, float], now: float) -> dict[str, float]:
+    """Return since when each free node has been free, from what was known before."""
+    return {node: idle_since.get(node, now) for node in free}
+
+
+def _elastic(
+    member: Member, snapshot: Snapshot, ledger: Ledger, inside: Collection[str], now: float
+) -> ElasticJob | None:
+    job, said = member.job, member.said
+    orders = ledger.orders_of(member.key)
+    runs = job.state is JobState.RUNNING
+    return ElasticJob(
+        key=member.key,
+        job_id=job.job_id,
+        name=said.name,
+        uid=said.uid,
+        user=said.user,
+        account=job.account,
+        partitions=job.partitions,
+        held=member.held,
+        arriving=member.arriving,
+        joining=tuple(node for order in orders for node in order.joining),
+        leaving=tuple(node for order in orders for node in order.leaving),
+        minimum_nodes=said.minimum_nodes,
+        maximum_nodes=said.maximum_nodes,
+        suitable=suitable_nodes(job, snapshot) & frozenset(inside),
+        may_grow=runs and ledger.may_grow(member, now),
+        may_shrink=runs and ledger.may_change(member, now),
+    )
+
+
+def with_allowances(jobs: Sequence[ElasticJob], bounds: Bounds) -> tuple[ElasticJob, ...]:
+    """Return the jobs with how many more nodes the bounds let each of them have."""
+    left = {
+        group: bounds.of(group) - sum(extra(job) for job in jobs if group in bounds.groups(job))
+        for group in {group for job in jobs for group in bounds.groups(job)}
+    }
+    return tuple(
+        replace(job, extra_allowed=max(0, min(left[group] for group in groups)))
+        if (groups := bounds.groups(job))
+        else job
+        for job in jobs
+    )
+
+
+def extra(job: ElasticJob) -> int:
+    """Return how many nodes a job has, or is promised, beyond its minimum."""
+    return max(0, job.size - job.minimum_nodes)
+
+
+def within_bounds(decisions: Sequence[Decision], view: View, bounds: Bounds) -> tuple[Decision, ...]:
+    """Return the decisions without what several jobs of a group would get beyond its bound together."""
+    left: dict[tuple[str, str], int] = {}
+    kept: list[Decision] = []
+    for decision in decisions:
+        job = view.job_of[decision.key]
+        groups = bounds.groups(job)
+        for group in groups:
+            left.setdefault(group, job.extra_allowed or 0)
+        # Nodes up to the minimum are not extra.
+        missing = max(0, job.minimum_nodes - job.size)
+        allowed = min([missing + left[group] for group in groups], default=len(decision.add))
+        add = decision.add[: max(0, allowed)]
+        for group in groups:
+            left[group] -= max(0, len(add) - missing)
+        if add or decision.leave:
+            kept.append(replace(decision, add=add))
+    return tuple(kept)
+
+
+def give_back(view: View) -> tuple[Decision, ...]:
+    """Have every job go back to its minimum: what mode ``off`` does."""
+    return tuple(
+        Decision(
+            key=job.key, leave=job.removable[: job.size - job.minimum_nodes], why="the agent is being switched off"
+        )
+        for job in view.jobs
+        if job.may_shrink and job.size > job.minimum_nodes and job.removable
+    )
+
+
+def without_growth(decisions: Sequence[Decision]) -> tuple[Decision, ...]:
+    """Return what is given back only: what mode ``drain`` lets through."""
+    return tuple(replace(decision, add=()) for decision in decisions if decision.leave)
