@@ -5,12 +5,12 @@ A question is answered by a list. What changes something is answered twice: acce
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from flexmpi.protocol.auth import Action
-from flexmpi.protocol.messages import Cost, Done, Failed, NodeNames, Rejected
+from flexmpi.protocol.messages import Cost, Done, Failed, FromSupervisor, NodeNames, Rejected
 from flexmpi.protocol.slurm_commands import Submission
 from flexmpi.protocol.wire import (
     CommandId,
@@ -292,6 +292,13 @@ _REPLIES: dict[str, type[Reply]] = kinds_of(Reply)
 def decode_request(data: bytes) -> AnyRequest:
     """Read what a person's command sent; raises MessageError, see `flexmpi.protocol.wire.decode`."""
     return decode(data, _REQUESTS)
+
+
+def decode_to_agent(data: bytes) -> FromSupervisor | AnyRequest:
+    """Read what a supervisor or a person's command sent; raises MessageError, see `flexmpi.protocol.wire.decode`."""
+    kinds: dict[str, Any] = kinds_of(FromSupervisor) | _REQUESTS
+    message: FromSupervisor | AnyRequest = decode(data, kinds)
+    return message
 
 
 def decode_reply(data: bytes) -> Reply:

@@ -23,7 +23,7 @@ from flexmpi.protocol.messages import (
     Sample,
     Unknown,
 )
-from flexmpi.scheduler.orders import AnyCommand, Order, Stage
+from flexmpi.scheduler.orders import Order, Stage
 from flexmpi.scheduler.state import Job, Snapshot
 from flexmpi.scheduler.supply import companions, nodes_of
 
@@ -111,7 +111,9 @@ class Ledger:
     timing
         How patient it is.
     epoch
-        That of this agent's newest plan.
+        That with which this agent began: commands of an older one are of an agent that is gone.
+    newest_epoch
+        The newest that it or a job has seen; its next plan is above it.
     members
         The jobs, by key.
     orders
@@ -128,6 +130,7 @@ class Ledger:
     orders: dict[str, Order] = field(default_factory=dict)
     outgoing: list[tuple[bytes, FromAgent]] = field(default_factory=list)
     ended: list[Order] = field(default_factory=list)
+    newest_epoch: int = 0
     _by_connection: dict[bytes, str] = field(default_factory=dict)
 
     # What jobs say.
@@ -146,8 +149,8 @@ class Ledger:
             known.said, known.job, known.connection = said, job, connection
             known.hear(said.nodes, now)
         self._by_connection[connection] = said.job_key
-        self.epoch = max(self.epoch, said.epoch)
-        self.outgoing.append((connection, Registered(epoch=self.epoch)))
+        self.newest_epoch = max(self.newest_epoch, said.epoch)
+        self.outgoing.append((connection, Registered(epoch=max(self.epoch, said.epoch))))
         for order in self.orders_of(said.job_key):
             if order.id in said.unfinished:
                 order.step(Stage.TAKEN)
@@ -202,7 +205,7 @@ class Ledger:
             case Acknowledged():
                 order.step(Stage.TAKEN)
             case Refused():
-                self.epoch = max(self.epoch, message.epoch)
+                self.newest_epoch = max(self.newest_epoch, message.epoch)
                 self._close(order, Stage.FAILED, now, why=message.why)
             case Done():
                 self._close(order, Stage.DONE, now, cost=message.cost)
@@ -315,8 +318,3 @@ class Ledger:
         """Hand over the orders that are over."""
         while self.ended:
             yield self.ended.pop(0)
-
-    def command_of(self, order_id: str) -> AnyCommand | None:
-        """Return the command of an open order."""
-        order = self.orders.get(order_id)
-        return None if order is None else order.command

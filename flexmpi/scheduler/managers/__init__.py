@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 from flexmpi.protocol.slurm_commands import Submission
 from flexmpi.scheduler.state import Snapshot
 
-__all__ = ["ResourceManager", "Submission"]
+__all__ = ["Lender", "ResourceManager", "Submission"]
 
 
 class ResourceManager(Protocol):
@@ -49,3 +50,14 @@ class ResourceManager(Protocol):
 
     def close(self) -> None:
         """Let go of whatever the manager holds; under `local` its jobs end."""
+
+
+@runtime_checkable
+class Lender(Protocol):
+    """A resource manager whose running jobs cannot ask it for nodes themselves, so that the agent does it for them."""
+
+    def lend(self, job_id: int, nodes: Sequence[str]) -> None:
+        """Give a running job more nodes; raises ManagerError where they are not free."""
+
+    def take_back(self, job_id: int, nodes: Sequence[str]) -> None:
+        """Free nodes that a job has left."""

@@ -132,6 +132,32 @@ class LocalManager:
                 self._end(entry, JobState.CANCELLED)
             self._start_what_can()
 
+    def lend(self, job_id: int, nodes: Sequence[str]) -> None:
+        """Give a running job more nodes, which no other job gets until they are taken back or it ends.
+
+        Raises
+        ------
+        ManagerError
+            It does not run, or one of them is not free; then it gets none.
+        """
+        with self._lock:
+            entry = self._entries.get(job_id)
+            if entry is None or entry.job.state is not JobState.RUNNING:
+                raise ManagerError(f"job {job_id} does not run, expected one that does")
+            free = {node.name for node in self._nodes} - self._taken()
+            for node in nodes:
+                if node not in free:
+                    raise ManagerError(f"{node} is not free")
+            entry.job = replace(entry.job, nodes=(*entry.job.nodes, *nodes))
+
+    def take_back(self, job_id: int, nodes: Sequence[str]) -> None:
+        """Free nodes that a job has left, for those that wait; all but its first, which it keeps until it ends."""
+        with self._lock:
+            if (entry := self._entries.get(job_id)) is not None and not entry.job.is_ended:
+                first, *others = entry.job.nodes or ("",)
+                entry.job = replace(entry.job, nodes=(first, *(node for node in others if node not in nodes)))
+                self._start_what_can()
+
     def close(self) -> None:
         """End all jobs, wait until they have ended, and take no more."""
         with self._lock:

@@ -1,0 +1,490 @@
+"""The agent: observe, decide, act, record. One for a cluster; the only place where the scheduler's parts meet.
+
+What follows from what is in pure modules: `supply` and `view` say what there is, `policies` decide, the `ledger` keeps who
+holds what, the `desk` answers people. Here are the loop, the clock, and the order in which things are recorded and sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from flexmpi.errors import (
+    AuthenticationError,
+    CommandError,
+    ConfigurationError,
+    FlexMPIError,
+    ManagerError,
+    MessageError,
+)
+from flexmpi.protocol.auth import Action, Authority, Identity, identify, may
+from flexmpi.protocol.messages import (
+    Balance,
+    Command,
+    FromAgent,
+    Register,
+    Rejected,
+    Resize,
+    Stop,
+    decode_from_agent,
+)
+from flexmpi.protocol.requests import AnyRequest, HistoryRow, Mode, Reply, Request, decode_to_agent
+from flexmpi.protocol.slurm_commands import Submission
+from flexmpi.scheduler.desk import Desk
+from flexmpi.scheduler.elastic import Decision, View
+from flexmpi.scheduler.journal import Entry, Journal, fresh_id
+from flexmpi.scheduler.ledger import Ledger, Member, Timing
+from flexmpi.scheduler.listing import name_of
+from flexmpi.scheduler.managers import Lender, ResourceManager
+from flexmpi.scheduler.orders import AnyCommand, Order, Stage
+from flexmpi.scheduler.policies import NEEDS_ALL_JOBS, POLICIES
+from flexmpi.scheduler.server import Server
+from flexmpi.scheduler.settings import AgentSettings
+from flexmpi.scheduler.state import Job, Snapshot
+from flexmpi.scheduler.supply import Territory
+from flexmpi.scheduler.view import (
+    Bounds,
+    build_view,
+    free_nodes,
+    give_back,
+    still_free,
+    within_bounds,
+    without_growth,
+)
+
+log = logging.getLogger("flexmpi.agent")
+
+AT_ONCE = 64
+"""How many credentials are checked at the same time, at most."""
+SEE_ALL = (
+    "it must see all jobs, and PrivateData hides other users' from the agent's user; make it an operator "
+    "(sacctmgr modify user NAME set adminlevel=operator), or run it as SlurmUser"
+)
+
+
+class Agent:
+    """One cluster agent.
+
+    Parameters
+    ----------
+    settings
+        The administrator's.
+    manager
+        Where nodes and jobs are.
+    journal
+        What it remembers.
+    server
+        Where jobs and people connect to.
+    authority
+        What proves who somebody is.
+    clock
+        Seconds of the epoch.
+    """
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        *,
+        manager: ResourceManager,
+        journal: Journal,
+        server: Server,
+        authority: Authority,
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._manager = manager
+        self._journal = journal
+        self._server = server
+        self._authority = authority
+        self.now = clock
+        self.operators = frozenset(settings.agent.operators)
+        self.territory = Territory(frozenset(settings.nodes.partitions), settings.nodes.excluded)
+        self._bounds = Bounds(settings.limits.accounts, settings.limits.partitions)
+        self.mode: Mode = _mode(journal.setting("mode") or settings.agent.mode)
+        self.policy = journal.setting("policy") or settings.agent.policy
+        if self.policy not in POLICIES:
+            raise ConfigurationError(f"unknown policy {self.policy!r} (there are {', '.join(POLICIES)})")
+        self.ledger = Ledger(_timing(settings), epoch=journal.next_epoch())
+        self._inherit()
+        self.snapshot = Snapshot(taken_at=0.0, nodes=(), jobs=())
+        self._desk = Desk(self)
+        self._usage = journal.usage()
+        self._idle_since: dict[str, float] = {}
+        self._observed: dict[str, str] = {}
+        self._problem: str | None = None
+        self._looking = asyncio.Lock()
+        self._checking = asyncio.Semaphore(AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def _inherit(self) -> None:
+        """Take over what an earlier agent left open: its nodes stay promised until the job says what became of it."""
+        for entry in self._journal.open_entries():
+            command = None if entry.command is None else decode_from_agent(entry.command.encode())
+            if entry.job_key is None or not isinstance(command, Resize | Balance | Stop):
+                self._journal.close_entry(entry.id, "failed", why="the agent was restarted", at=self.now())
+                continue
+            self.ledger.order(
+                Order(
+                    key=entry.job_key,
+                    job_id=entry.job_id,
+                    command=command,
+                    what=entry.what,
+                    decided_at=entry.decided_at,
+                    by_hand=entry.uid is not None,
+                    uid=entry.uid,
+                    inherited=True,
+                )
+            )
+
+    async def run(self, *, ready: Callable[[], None] = lambda: None) -> None:
+        """Work until cancelled.
+
+        Parameters
+        ----------
+        ready
+            Called when the cluster has been seen for the first time and messages are answered.
+
+        Raises
+        ------
+        ConfigurationError
+            The policy cannot work with what the agent may see.
+        ManagerError
+            The resource manager does not answer at the start.
+        """
+        await self._look(since=self.now())
+        self._require_sight(self.policy, ConfigurationError)
+        serving = asyncio.create_task(self._serve())
+        ready()
+        try:
+            while True:
+                await self._tick()
+                done, _ = await asyncio.wait([serving], timeout=self._settings.agent.tick_s)
+                for task in done:
+                    task.result()
+        finally:
+            serving.cancel()
+            for task in [*self._tasks]:
+                task.cancel()
+
+    # Observe, decide, act.
+
+    async def _tick(self) -> None:
+        try:
+            await self._look(since=self.now())
+        except ManagerError as error:
+            self._say_once(f"the resource manager cannot be read: {error}")
+        else:
+            self._say_once(None)
+            self._account_for_nodes()
+            self._act(self._decide())
+        self.ledger.deliver(self.now())
+        self.flush()
+
+    def _say_once(self, problem: str | None) -> None:
+        if problem is not None and problem != self._problem:
+            log.warning("%s", problem)
+        self._problem = problem
+
+    async def _look(self, *, since: float) -> None:
+        """Have a snapshot that is not older than this."""
+        async with self._looking:
+            if self.snapshot.taken_at >= since:
+                return
+            before = self.snapshot
+            self.snapshot = await asyncio.to_thread(self._manager.snapshot)
+            now = self.now()
+            elapsed_s = max(0.0, self.snapshot.taken_at - before.taken_at) if before.taken_at else 0.0
+            self.ledger.reconcile(self.snapshot, now, elapsed_s=elapsed_s)
+            self._journal.add_usage(
+                {key: elapsed_s * len(member.nodes) for key, member in self.ledger.members.items()}, at=now
+            )
+            free = free_nodes(self.snapshot, self.ledger, self.territory)
+            self._idle_since = still_free(free, self._idle_since, now)
+
+    def _account_for_nodes(self) -> None:
+        """Where jobs cannot ask for nodes themselves: free those they have left."""
+        if not isinstance(self._manager, Lender):
+            return
+        for member in self.ledger.members.values():
+            promised = {node for order in self.ledger.orders_of(member.key) for node in order.joining}
+            if left := [node for node in member.arriving if node not in promised]:
+                self._manager.take_back(member.job.job_id, left)
+
+    def view(self) -> View:
+        """Return what a policy decides by now."""
+        return build_view(
+            self.snapshot,
+            self.ledger,
+            territory=self.territory,
+            bounds=self._bounds,
+            idle_since=self._idle_since,
+            settle_s=self._settings.hysteresis.settle_s,
+            now=self.now(),
+        )
+
+    def _decide(self) -> tuple[Decision, ...]:
+        view = self.view()
+        if self.mode == "off":
+            return give_back(view)
+        if self.policy in NEEDS_ALL_JOBS and "jobs" in self.snapshot.hidden:
+            self._say_once(f"policy {self.policy} decides nothing: {SEE_ALL}")
+            return ()
+        decisions = within_bounds(POLICIES[self.policy](view), view, self._bounds)
+        return without_growth(decisions) if self.mode == "drain" else decisions
+
+    def _act(self, decisions: tuple[Decision, ...]) -> None:
+        cause = "mode off" if self.mode == "off" else f"policy {self.policy}"
+        if self.mode == "observe":
+            self._observe(decisions, cause)
+            return
+        for decision in decisions:
+            try:
+                self.resize(decision, cause=f"{cause}: {decision.why}", order_id=fresh_id())
+            except CommandError as error:
+                log.warning("%s: %s", decision.summary(), error)
+
+    def _observe(self, decisions: tuple[Decision, ...], cause: str) -> None:
+        """Record what would be done, once for as long as it stays the same."""
+        seen = {decision.key: decision.summary() for decision in decisions}
+        for decision in decisions:
+            if self._observed.get(decision.key) != decision.summary():
+                member = self.ledger.members[decision.key]
+                entry = Entry(
+                    id=fresh_id(),
+                    decided_at=self.now(),
+                    job_key=member.key,
+                    job_id=member.job.job_id,
+                    what=f"job {name_of(member.job)}: {decision.summary()}",
+                    cause=f"{cause}: {decision.why}",
+                    outcome="observed",
+                    epoch=self.ledger.epoch,
+                )
+                log.info("would do: %s (%s)", entry.what, entry.cause)
+                self._journal.record(entry)
+        self._observed = seen
+
+    def resize(self, decision: Decision, *, cause: str, order_id: str, uid: int | None = None) -> Order:
+        """Order a job to change its nodes: recorded first, then lent where that is needed, then sent.
+
+        Raises
+        ------
+        CommandError
+            The nodes are not free any more.
+        """
+        member = self.ledger.members[decision.key]
+        command = Resize(id=order_id, epoch=self._epoch(), cause=cause, add=decision.add, leave=decision.leave)
+        order = self._record(member, command, what=decision.summary(), uid=uid)
+        if decision.add and isinstance(self._manager, Lender):
+            try:
+                self._manager.lend(member.job.job_id, decision.add)
+            except ManagerError as error:
+                self._journal.close_entry(order.id, "failed", why=str(error), at=self.now())
+                raise CommandError(str(error)) from None
+        self._give(order)
+        return order
+
+    def command(
+        self, member: Member, command: type[Command], *, cause: str, order_id: str, uid: int | None = None
+    ) -> Order:
+        """Order a job to balance or stop."""
+        made = command(id=order_id, epoch=self._epoch(), cause=cause)
+        order = self._record(member, made, what=str(getattr(made, "kind")), uid=uid)  # type: ignore[arg-type]  # noqa: B009
+        self._give(order)
+        return order
+
+    def _epoch(self) -> int:
+        self._journal.raise_epoch(self.ledger.newest_epoch)
+        return self._journal.next_epoch()
+
+    def _record(self, member: Member, command: AnyCommand, *, what: str, uid: int | None) -> Order:
+        """Write an order down; what is not on disk is not done."""
+        now, job_id = self.now(), member.job.job_id
+        order = Order(
+            key=member.key,
+            job_id=job_id,
+            command=command,
+            what=f"job {name_of(member.job)}: {what}",
+            decided_at=now,
+            by_hand=uid is not None,
+            uid=uid,
+        )
+        self._journal.record(
+            Entry(
+                id=order.id,
+                decided_at=now,
+                job_key=member.key,
+                job_id=job_id,
+                what=order.what,
+                cause=command.cause,
+                epoch=command.epoch,
+                command=command.model_dump_json(),
+                uid=uid,
+            )
+        )
+        return order
+
+    def _give(self, order: Order) -> None:
+        log.info("%s (%s) [%s]", order.what, order.command.cause, order.id)
+        self.ledger.order(order)
+        self.ledger.deliver(self.now())
+
+    def flush(self) -> None:
+        """Send what is to be sent, and record what is over."""
+        for connection, message in self.ledger.take_outgoing():
+            self.send(connection, message)
+        for order in self.ledger.take_ended():
+            outcome = "done" if order.stage is Stage.DONE else "failed"
+            at = order.ended_at if order.ended_at is not None else self.now()
+            self._journal.close_entry(order.id, outcome, why=order.why, cost=order.cost, at=at)  # type: ignore[arg-type]
+            log.info("%s: %s%s [%s]", order.what, outcome, f": {order.why}" if order.why else "", order.id)
+            self._desk.order_ended(order)
+
+    def send(self, connection: bytes, message: Reply | FromAgent) -> None:
+        """Send a message to a connection."""
+        self._server.send(connection, message)
+
+    # What people change.
+
+    def new_id(self) -> str:
+        """Return an id for a command."""
+        return fresh_id()
+
+    def change_mode(self, mode: Mode) -> None:
+        """Put a mode in force, over restarts too."""
+        self._journal.set_setting("mode", mode)
+        log.info("mode %s", mode)
+        self.mode, self._observed = mode, {}
+
+    def change_policy(self, name: str) -> None:
+        """Put a policy in force, over restarts too.
+
+        Raises
+        ------
+        CommandError
+            It cannot work with what the agent may see.
+        """
+        self._require_sight(name, CommandError)
+        self._journal.set_setting("policy", name)
+        log.info("policy %s", name)
+        self.policy, self._observed = name, {}
+
+    def _require_sight(self, policy: str, error: type[FlexMPIError]) -> None:
+        if policy in NEEDS_ALL_JOBS and "jobs" in self.snapshot.hidden:
+            raise error(f"policy {policy} cannot work here: {SEE_ALL}")
+
+    def history(self, job: str | None, entries: int) -> tuple[HistoryRow, ...]:
+        """Return what was decided."""
+        return self._journal.history(job, entries=entries)
+
+    def submit(self, submission: Submission) -> int:
+        """Submit a job to the agent's own manager.
+
+        Raises
+        ------
+        CommandError
+            The agent has none.
+        """
+        if not isinstance(self._manager, Lender):
+            raise CommandError("this agent takes no jobs: submit them with sbatch")
+        return self._manager.submit(submission)
+
+    # Messages.
+
+    async def _serve(self) -> None:
+        while True:
+            connection, data = await self._server.receive()
+            try:
+                message = decode_to_agent(data)
+            except MessageError as error:
+                self.send(connection, Rejected(why=str(error)))
+                continue
+            if isinstance(message, Register):
+                self._spawn(self._admit(message, connection))
+            elif isinstance(message, Request):
+                self._spawn(self._ask(message, connection))  # type: ignore[arg-type]
+            else:
+                self.ledger.hear(message, connection=connection, now=self.now())  # type: ignore[arg-type]
+                self.flush()
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _admit(self, said: Register, connection: bytes) -> None:
+        """Let a job register whose owner has proved himself."""
+        try:
+            who = await self._identify(said.credential, connection)
+            job = await self._job_of(said, who)
+        except FlexMPIError as error:
+            log.warning("job %s (key %s) may not register: %s", said.job_id, said.job_key, error)
+            self.send(connection, Rejected(why=str(error)))
+            return
+        is_new = said.job_key not in self.ledger.members
+        self.ledger.register(said, job, connection=connection, now=self.now())
+        member = self.ledger.members.get(said.job_key)
+        if is_new and member is not None:
+            started = job.started_at if job.started_at is not None else self.now()
+            unseen = max(0.0, self.now() - started) * len(member.held)
+            member.node_seconds = self._usage.get(said.job_key, unseen)
+            if said.job_key not in self._usage:
+                self._journal.add_usage({said.job_key: unseen}, at=self.now())
+            log.info("job %s registered: %s on %s", job.job_id, said.name, ",".join(member.held))
+        self.flush()
+
+    async def _job_of(self, said: Register, who: Identity) -> Job:
+        """Return the resource manager's job that somebody may register.
+
+        Raises
+        ------
+        AuthenticationError
+            There is no such job, or it is another user's.
+        ManagerError
+            The resource manager does not answer.
+        """
+        if said.job_id is None:
+            raise AuthenticationError("it runs in no job of the resource manager")
+        await self._look(since=self.now())
+        job = self.snapshot.job_of.get(said.job_id)
+        if job is None or job.is_ended:
+            raise AuthenticationError(f"the resource manager knows no running job {said.job_id}")
+        permission = may(who.uid, Action.REGISTER, agent_uid=os.geteuid(), job_owner=job.uid)
+        if not permission or said.uid != job.uid:
+            raise AuthenticationError(
+                permission.why if not permission else f"job {said.job_id} is not uid {said.uid}'s"
+            )
+        return job
+
+    async def _ask(self, request: AnyRequest, connection: bytes) -> None:
+        try:
+            who = await self._identify(request.credential, connection)
+        except AuthenticationError as error:
+            log.warning("a request (%s) was refused: %s", request.kind, error)
+            self.send(connection, Rejected(why=str(error)))
+            return
+        self._desk.answer(request, who=who, connection=connection)
+        self.flush()
+
+    async def _identify(self, credential: str, connection: bytes) -> Identity:
+        async with self._checking:
+            return await asyncio.to_thread(
+                identify, self._authority, credential, client_key=connection.decode(), server_key=self._server.key
+            )
+
+
+def _mode(text: str) -> Mode:
+    return text  # type: ignore[return-value]
+
+
+def _timing(settings: AgentSettings) -> Timing:
+    orders, hysteresis = settings.orders, settings.hysteresis
+    return Timing(
+        acknowledge_s=orders.acknowledge_s,
+        limit_s=orders.limit_s,
+        silent_s=orders.silent_s,
+        cool_down_s=hysteresis.cool_down_s,
+        retry_s=hysteresis.retry_s,
+    )
