@@ -7,6 +7,7 @@ import sys
 import click
 
 from flexmpi import __version__
+from flexmpi.cli.agent import agent
 from flexmpi.cli.controller import controller
 from flexmpi.cli.demo import demo
 from flexmpi.cli.doctor import doctor
@@ -21,6 +22,7 @@ def cli() -> None:
     """Elastic MPI jobs: an iterative mpi4py program gains and loses ranks while it runs."""
 
 
+cli.add_command(agent)
 cli.add_command(controller)
 cli.add_command(demo)
 cli.add_command(doctor)

@@ -338,7 +338,7 @@ class Agent:
         for order in self.ledger.take_ended():
             outcome = "done" if order.stage is Stage.DONE else "failed"
             at = order.ended_at if order.ended_at is not None else self.now()
-            self._journal.close_entry(order.id, outcome, why=order.why, cost=order.cost, at=at)  # type: ignore[arg-type]
+            self._journal.close_entry(order.id, outcome, why=order.why, cost=order.cost, at=at)
             log.info("%s: %s%s [%s]", order.what, outcome, f": {order.why}" if order.why else "", order.id)
             self._desk.order_ended(order)
 
@@ -404,9 +404,9 @@ class Agent:
             if isinstance(message, Register):
                 self._spawn(self._admit(message, connection))
             elif isinstance(message, Request):
-                self._spawn(self._ask(message, connection))  # type: ignore[arg-type]
+                self._spawn(self._ask(message, connection))
             else:
-                self.ledger.hear(message, connection=connection, now=self.now())  # type: ignore[arg-type]
+                self.ledger.hear(message, connection=connection, now=self.now())
                 self.flush()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:

@@ -8,7 +8,9 @@ from typing import Protocol
 
 from flexmpi.errors import CommandError, FlexMPIError
 from flexmpi.protocol.auth import Identity, may
-from flexmpi.protocol.messages import Done, Failed, FromAgent, Rejected
+from flexmpi.protocol.messages import Balance as BalanceCommand
+from flexmpi.protocol.messages import Command, Done, Failed, FromAgent, Rejected
+from flexmpi.protocol.messages import Stop as StopCommand
 from flexmpi.protocol.requests import (
     Accepted,
     AnyRequest,
@@ -26,13 +28,12 @@ from flexmpi.protocol.requests import (
     SetPolicy,
     Settings,
     Shrink,
-    Stop,
     Submit,
     action_of,
 )
 from flexmpi.protocol.slurm_commands import Submission
 from flexmpi.scheduler.byhand import expansion, shrinking
-from flexmpi.scheduler.elastic import View
+from flexmpi.scheduler.elastic import Decision, View
 from flexmpi.scheduler.ledger import Ledger, Member
 from flexmpi.scheduler.listing import find_member, job_list, name_of, node_list
 from flexmpi.scheduler.orders import Order, Stage
@@ -62,10 +63,10 @@ class Office(Protocol):
     def new_id(self) -> str:
         """Return an id for a command."""
 
-    def resize(self, decision: object, *, cause: str, order_id: str, uid: int) -> Order:
+    def resize(self, decision: Decision, *, cause: str, order_id: str, uid: int) -> Order:
         """Order a job to change its nodes."""
 
-    def command(self, member: Member, command: type, *, cause: str, order_id: str, uid: int) -> Order:
+    def command(self, member: Member, command: type[Command], *, cause: str, order_id: str, uid: int) -> Order:
         """Order a job to balance or stop."""
 
     def change_mode(self, mode: Mode) -> None:
@@ -167,7 +168,7 @@ class Desk:
             if isinstance(request, Expand | Shrink):
                 office.resize(decision, cause=cause, order_id=order_id, uid=uid)
             else:
-                command = Balance if isinstance(request, Balance) else Stop
+                command = BalanceCommand if isinstance(request, Balance) else StopCommand
                 office.command(member, command, cause=cause, order_id=order_id, uid=uid)
             self._asked[order_id] = connection
         office.send(connection, accepted)

@@ -1,0 +1,97 @@
+"""Puts an agent together from its settings, runs it until a signal ends it, and takes it apart in order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from contextlib import ExitStack, suppress
+
+from flexmpi.configuration import read_corefile
+from flexmpi.errors import ConfigurationError
+from flexmpi.protocol.auth import Authority
+from flexmpi.protocol.contact import Card, publish
+from flexmpi.protocol.keys import agent_keys, local_key
+from flexmpi.protocol.munge import Munge
+from flexmpi.scheduler.agent import Agent, log
+from flexmpi.scheduler.journal import Journal
+from flexmpi.scheduler.managers import ResourceManager
+from flexmpi.scheduler.managers.local import LocalManager
+from flexmpi.scheduler.managers.slurm_cli import SlurmCli
+from flexmpi.scheduler.managers.slurm_pyslurm import SlurmPyslurm
+from flexmpi.scheduler.notify import notify
+from flexmpi.scheduler.server import Server
+from flexmpi.scheduler.settings import AgentSettings
+
+
+async def serve(settings: AgentSettings) -> None:
+    """Run an agent until SIGTERM or SIGINT.
+
+    Raises
+    ------
+    FlexMPIError
+        It cannot be started, or its journal cannot be written any more; says why.
+    """
+    with ExitStack() as stack:
+        folder = settings.agent.folder
+        keys = agent_keys(folder)
+        journal = stack.enter_context(Journal.open(settings.agent.journal))
+        manager = open_manager(settings)
+        stack.callback(manager.close)
+        server = stack.enter_context(Server(settings.agent.listen, keys))
+        agent = Agent(
+            settings,
+            manager=manager,
+            journal=journal,
+            server=server,
+            authority=_authority(settings),
+            clock=time.time,
+        )
+        address = f"tcp://{settings.agent.advertised}:{server.port}"
+
+        def ready() -> None:
+            publish(
+                folder,
+                Card(
+                    address=address, authority=settings.agent.authority, munge_socket=settings.agent.munge_socket
+                ),
+            )
+            log.info("listening at %s; policy %s, mode %s", address, agent.policy, agent.mode)
+            notify("READY=1")
+
+        await _until_signalled(agent, ready)
+        notify("STOPPING=1")
+
+
+async def _until_signalled(agent: Agent, ready: object) -> None:
+    running = asyncio.create_task(agent.run(ready=ready))  # type: ignore[arg-type]
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, running.cancel)
+    with suppress(asyncio.CancelledError):
+        await running
+
+
+def open_manager(settings: AgentSettings) -> ResourceManager:
+    """Return the resource manager that the settings name.
+
+    Raises
+    ------
+    ConfigurationError
+        Its corefile is not what it should be.
+    """
+    match settings.manager.kind:
+        case "slurm":
+            return SlurmCli(limit_s=settings.manager.limit_s)
+        case "pyslurm":
+            return SlurmPyslurm(limit_s=settings.manager.limit_s)
+        case "local":
+            if settings.manager.corefile is None:
+                raise ConfigurationError("the local manager needs a corefile")
+            return LocalManager(read_corefile(settings.manager.corefile))
+
+
+def _authority(settings: AgentSettings) -> Authority:
+    if settings.agent.authority == "munge":
+        return Munge(socket=settings.agent.munge_socket)
+    return local_key(settings.agent.folder, make=True)
