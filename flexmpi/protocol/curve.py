@@ -5,11 +5,13 @@ Every key is let in: who a client is, its credential proves, which `auth` compar
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import zmq
+import zmq.asyncio
 import zmq.auth
-import zmq.auth.asyncio
+from zmq.auth.base import Authenticator
 
 from flexmpi.errors import AuthenticationError
 from flexmpi.protocol.keys import CurveKeys
@@ -18,15 +20,37 @@ from flexmpi.protocol.wire import LARGEST_MESSAGE_BYTES
 ZAP_DOMAIN = b"flexmpi"
 
 
-def admit_clients(context: zmq.Context[Any]) -> zmq.auth.asyncio.AsyncioAuthenticator:
+class Admission(Authenticator):
+    """Lets every client in whose key is its own, in a running loop; pyzmq's for asyncio leaves its reader in the loop."""
+
+    zap_socket: Any  # an asynchronous one: the context's own kind
+
+    def start(self) -> None:
+        """Begin to answer ZeroMQ's questions."""
+        self.zap_socket = self.context.socket(zmq.REP)
+        self.zap_socket.linger = 1
+        self.zap_socket.bind("inproc://zeromq.zap.01")
+        self.configure_curve(domain="*", location=zmq.auth.CURVE_ALLOW_ANY)
+        self._task = asyncio.create_task(self._answer())
+
+    async def _answer(self) -> None:
+        while True:
+            await self.handle_zap_message(await self.zap_socket.recv_multipart())
+
+    def stop(self) -> None:
+        """Let nobody in any more."""
+        self._task.cancel()
+        self.zap_socket.close(linger=0)
+
+
+def admit_clients(context: zmq.asyncio.Context) -> Admission:
     """Have ZeroMQ note each client's public key; needed before `secure_server`, in the same context and a running loop.
 
     Without it no client is let in. Whoever calls this calls ``stop()`` of what it returns.
     """
-    authenticator = zmq.auth.asyncio.AsyncioAuthenticator(context)
-    authenticator.start()
-    authenticator.configure_curve(domain="*", location=zmq.auth.CURVE_ALLOW_ANY)
-    return authenticator
+    admission = Admission(context)
+    admission.start()
+    return admission
 
 
 def secure_server(socket: zmq.Socket[Any], keys: CurveKeys) -> None:

@@ -31,7 +31,7 @@ from flexmpi.protocol.messages import (
     Stop,
     decode_from_agent,
 )
-from flexmpi.protocol.requests import AnyRequest, HistoryRow, Mode, Reply, Request, decode_to_agent
+from flexmpi.protocol.requests import AnyRequest, HistoryRow, Mode, Outcome, Reply, Request, decode_to_agent
 from flexmpi.protocol.slurm_commands import Submission
 from flexmpi.scheduler.desk import Desk
 from flexmpi.scheduler.elastic import Decision, View
@@ -115,6 +115,7 @@ class Agent:
         self._idle_since: dict[str, float] = {}
         self._observed: dict[str, str] = {}
         self._problem: str | None = None
+        self._looked_at: float | None = None
         self._looking = asyncio.Lock()
         self._checking = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -191,12 +192,13 @@ class Agent:
     async def _look(self, *, since: float) -> None:
         """Have a snapshot that is not older than this."""
         async with self._looking:
-            if self.snapshot.taken_at >= since:
+            if self._looked_at is not None and self._looked_at > since:
                 return
-            before = self.snapshot
+            before, began = self._looked_at, self.now()
             self.snapshot = await asyncio.to_thread(self._manager.snapshot)
             now = self.now()
-            elapsed_s = max(0.0, self.snapshot.taken_at - before.taken_at) if before.taken_at else 0.0
+            self._looked_at = began
+            elapsed_s = 0.0 if before is None else max(0.0, began - before)
             self.ledger.reconcile(self.snapshot, now, elapsed_s=elapsed_s)
             self._journal.add_usage(
                 {key: elapsed_s * len(member.nodes) for key, member in self.ledger.members.items()}, at=now
@@ -336,7 +338,7 @@ class Agent:
         for connection, message in self.ledger.take_outgoing():
             self.send(connection, message)
         for order in self.ledger.take_ended():
-            outcome = "done" if order.stage is Stage.DONE else "failed"
+            outcome: Outcome = "done" if order.stage is Stage.DONE else "failed"
             at = order.ended_at if order.ended_at is not None else self.now()
             self._journal.close_entry(order.id, outcome, why=order.why, cost=order.cost, at=at)
             log.info("%s: %s%s [%s]", order.what, outcome, f": {order.why}" if order.why else "", order.id)
@@ -412,7 +414,12 @@ class Agent:
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._on_task_end)
+
+    def _on_task_end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a message was not dealt with", exc_info=error)
 
     async def _admit(self, said: Register, connection: bytes) -> None:
         """Let a job register whose owner has proved himself."""

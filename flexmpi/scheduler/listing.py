@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from flexmpi.protocol.requests import JobList, JobRow, NodeList, NodeRow
 from flexmpi.scheduler.ledger import Ledger, Member
-from flexmpi.scheduler.state import Job, NodeState, Snapshot
+from flexmpi.scheduler.state import Job, Snapshot
 from flexmpi.scheduler.supply import Territory, companions
 
 SECONDS_PER_HOUR = 3600.0
@@ -125,8 +125,7 @@ def _holders(snapshot: Snapshot, ledger: Ledger) -> Mapping[str, str]:
         if not job.is_ended and not job.is_waiting
         for node in job.nodes
     }
-    idle = {node.name for node in snapshot.nodes if NodeState.IDLE in node.states}
-    own = {node: name_of(member.job) for member in ledger.members.values() for node in member.held if node not in idle}
+    own = {node: name_of(member.job) for member in ledger.members.values() for node in member.held}
     return holders | own
 
 

@@ -52,9 +52,7 @@ async def serve(settings: AgentSettings) -> None:
         def ready() -> None:
             publish(
                 folder,
-                Card(
-                    address=address, authority=settings.agent.authority, munge_socket=settings.agent.munge_socket
-                ),
+                Card(address=address, authority=settings.agent.authority, munge_socket=settings.agent.munge_socket),
             )
             log.info("listening at %s; policy %s, mode %s", address, agent.policy, agent.mode)
             notify("READY=1")

@@ -119,6 +119,7 @@ def test_fair_takes_nothing_that_the_other_cannot_use() -> None:
 RANGES = st.tuples(st.integers(1, 4), st.integers(0, 6)).map(lambda pair: (pair[0], pair[0] + pair[1]))
 
 
+@settings(derandomize=True, deadline=None)
 @given(ranges=st.lists(RANGES, min_size=1, max_size=6), nodes=st.integers(0, 40))
 def test_shares_are_within_ranges_and_equal_where_ranges_allow(ranges: list[tuple[int, int]], nodes: int) -> None:
     jobs = [job(str(number), (f"n{number}",), low, high) for number, (low, high) in enumerate(ranges)]
@@ -168,7 +169,7 @@ def views(draw: st.DrawFn) -> View:
 
 @pytest.mark.parametrize("name", POLICIES)
 @given(before=views())
-@settings(max_examples=300)
+@settings(max_examples=300, derandomize=True, deadline=None)
 def test_a_policy_keeps_to_ranges_and_gives_out_only_what_is_free(name: str, before: View) -> None:
     decisions = POLICIES[name](before)
     assert len({decision.key for decision in decisions}) == len(decisions)
@@ -187,7 +188,7 @@ def test_a_policy_keeps_to_ranges_and_gives_out_only_what_is_free(name: str, bef
 
 
 @given(before=views())
-@settings(max_examples=300)
+@settings(max_examples=300, derandomize=True, deadline=None)
 def test_fill_never_gives_out_a_node_that_the_first_waiting_job_could_start_on(before: View) -> None:
     if not before.waiting:
         return

@@ -1,0 +1,404 @@
+"""The agent over real sockets, with the local manager's real processes as jobs and their supervisors played by the test."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flexmpi.configuration import Node
+from flexmpi.protocol.auth import Identity, SharedKey
+from flexmpi.protocol.contact import Card, publish
+from flexmpi.protocol.keys import agent_keys, local_key
+from flexmpi.protocol.messages import Done, Failed, Registered, Rejected, Resize, Unknown
+from flexmpi.protocol.requests import (
+    Accepted,
+    Expand,
+    History,
+    HistoryList,
+    JobList,
+    Jobs,
+    NodeList,
+    Nodes,
+    SetMode,
+    SetPolicy,
+    Settings,
+    Shrink,
+    Submit,
+)
+from flexmpi.protocol.slurm_commands import Submission
+from flexmpi.scheduler.agent import Agent
+from flexmpi.scheduler.journal import Journal
+from flexmpi.scheduler.managers.local import LocalManager
+from flexmpi.scheduler.server import Server
+from flexmpi.scheduler.settings import AgentSettings
+from tests.scheduler.scripted_job import LIMIT_S, Person, ScriptedJob
+
+NODES = tuple(Node(f"node{number}", 4, alias="node") for number in range(6))
+WAITS = "#!/bin/sh\nexec sleep 600\n"
+
+
+class World:
+    """An agent that can be ended and started again, its manager, and who speaks to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manager = LocalManager(NODES, grace_s=0.1)
+        self.keys = agent_keys(folder)
+        self.authority = local_key(folder, make=True)
+        self._callers: list[Any] = []
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self, **agent: object) -> Agent:
+        settings = AgentSettings.model_validate(
+            {
+                "agent": {"tick_s": 0.05, "mode": "on", **agent},
+                "hysteresis": {"cool_down_s": 0.0, "settle_s": 0.0, "retry_s": 1000.0},
+            }
+        )
+        self.journal = Journal.open(self.folder / "journal.sqlite")
+        self.server = Server("tcp://127.0.0.1:0", self.keys)
+        made = Agent(
+            settings,
+            manager=self.manager,
+            journal=self.journal,
+            server=self.server,
+            authority=self.authority,
+            clock=time.time,
+        )
+        is_ready = asyncio.Event()
+        self._running = asyncio.create_task(made.run(ready=is_ready.set))
+        await asyncio.wait_for(is_ready.wait(), LIMIT_S)
+        publish(self.folder, Card(address=f"tcp://127.0.0.1:{self.server.port}", authority="local"))
+        self.agent = made
+        return made
+
+    async def kill(self) -> None:
+        """End the agent at once: nothing is finished, as after kill -9."""
+        assert self._running is not None
+        self._running.cancel()
+        await asyncio.gather(self._running, return_exceptions=True)
+        self.server.__exit__(None, None, None)
+        self.journal.close()
+
+    def submit(self, nodes: int = 1) -> int:
+        return self.manager.submit(Submission(script=WAITS, nodes=nodes, output="/dev/null"))
+
+    def job(self, job_id: int, nodes: list[str] | None = None, **range_of: Any) -> ScriptedJob:
+        held = nodes or list(self.manager.snapshot().job_of[job_id].nodes)
+        made = ScriptedJob(self.folder, job_id=job_id, nodes=held, **range_of)
+        self._callers.append(made)
+        return made
+
+    def person(self) -> Person:
+        made = Person(self.folder)
+        self._callers.append(made)
+        return made
+
+    async def until(self, condition: Callable[[], bool], *, what: str) -> None:
+        """Wait for what a tick of the agent brings about."""
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                while not condition():
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise AssertionError(f"not within {LIMIT_S:g} s: {what}") from None
+
+    async def close(self) -> None:
+        for caller in self._callers:
+            caller.close()
+        await self.kill()
+        await asyncio.to_thread(self.manager.close)
+
+
+@asynccontextmanager
+async def a_world(folder: Path, **agent: object) -> AsyncIterator[World]:
+    world = World(folder)
+    await world.start(**agent)
+    try:
+        yield world
+    finally:
+        await world.close()
+
+
+def play(test: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 3 * LIMIT_S))
+
+
+def test_a_lone_job_grows_shrinks_for_one_that_waits_and_grows_back(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with a_world(tmp_path, policy="fill") as world:
+            elastic = world.job(world.submit())
+            await elastic.joined()
+            grown = await elastic.resized()
+            assert (len(grown.add), grown.leave) == (5, ())
+            assert "nobody waits" in grown.cause
+            rigid = world.submit(nodes=3)
+            shrunk = await elastic.resized()
+            assert (shrunk.add, len(shrunk.leave)) == ((), 3)
+            assert f"job {rigid} can start" in shrunk.cause
+            await world.until(
+                lambda: len(world.manager.snapshot().job_of[rigid].nodes) == 3, what="the rigid job has its nodes"
+            )
+            world.manager.cancel(rigid)
+            back = await elastic.resized()
+            assert set(back.add) == set(shrunk.leave)
+
+    play(test)
+
+
+def test_two_jobs_get_equal_shares(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with a_world(tmp_path, policy="fair") as world:
+            first = world.job(world.submit())
+            await first.joined()
+            await first.resized()
+            assert len(first.nodes) == 6
+            # It must shrink before the second can start at all.
+            shrunk = asyncio.create_task(first.obey())
+            second = world.job(await started(world, world.submit()))
+            await second.joined()
+            obeying = asyncio.create_task(second.obey())
+            await world.until(lambda: (len(first.nodes), len(second.nodes)) == (3, 3), what="equal shares")
+            shrunk.cancel()
+            obeying.cancel()
+
+    play(test)
+
+
+async def started(world: World, job_id: int) -> int:
+    await world.until(lambda: bool(world.manager.snapshot().job_of[job_id].nodes), what=f"job {job_id} has started")
+    return job_id
+
+
+def test_people_expand_and_shrink_and_hear_what_it_cost(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with a_world(tmp_path) as world:
+            elastic, person = world.job(world.submit()), world.person()
+            await elastic.joined()
+            tried = await person.ask(Expand, job="1", count=2, dry_run=True)
+            assert isinstance(tried, Accepted) and tried.dry_run
+            accepted = await person.ask(Expand, job="1", nodes=("node3",))
+            assert isinstance(accepted, Accepted) and "node3" in accepted.what
+            command = await elastic.resized()
+            assert command.add == ("node3",) and f"uid {os.getuid()}" in command.cause
+            done = await person.reply()
+            assert isinstance(done, Done) and done.cost is not None and done.cost.stall_s == 0.015
+            refused = await person.ask(Shrink, job="1", nodes=("node0",))
+            assert isinstance(refused, Rejected) and "cannot leave" in refused.why
+            assert isinstance(await person.ask(Shrink, job="1"), Accepted)
+            left = await elastic.heard(Resize)
+            assert left.leave == ("node3",)
+            await elastic.taken(left)
+            busy = await world.person().ask(Expand, job="1")
+            assert isinstance(busy, Rejected) and "under way" in busy.why
+            await elastic.give_up(left, "the ranks hang")
+            failed = await person.reply()
+            assert isinstance(failed, Failed) and failed.why == "the ranks hang"
+            history = await person.ask(History, job="1")
+            assert isinstance(history, HistoryList)
+            assert [entry.outcome for entry in history.entries] == ["done", "failed"]
+
+    play(test)
+
+
+def test_lists_show_jobs_with_all_their_nodes_and_who_has_each_node(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with a_world(tmp_path, policy="fill") as world:
+            elastic, person = world.job(world.submit(), high=3), world.person()
+            await elastic.joined()
+            await elastic.resized()
+            await world.until(lambda: not world.agent.ledger.orders, what="no order is open")
+            listed = await person.ask(Jobs)
+            assert isinstance(listed, JobList)
+            (row,) = listed.jobs
+            assert (row.job, row.nodes, row.minimum_nodes, row.maximum_nodes) == (
+                "1",
+                ("node0", "node1", "node2"),
+                1,
+                3,
+            )
+            assert row.elastic and row.ranks == 3
+            nodes = await person.ask(Nodes)
+            assert isinstance(nodes, NodeList)
+            assert [each.job for each in nodes.nodes] == ["1", "1", "1", None, None, None]
+
+    play(test)
+
+
+def test_observe_records_once_and_touches_nothing(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with a_world(tmp_path, policy="fill", mode="observe") as world:
+            elastic, person = world.job(world.submit()), world.person()
+            await elastic.joined()
+            await world.until(lambda: bool(world.journal.history()), what="a decision is recorded")
+            seen = world.agent.snapshot.taken_at
+            await world.until(lambda: world.agent.snapshot.taken_at > seen, what="another tick")
+            (entry,) = world.journal.history()
+            assert (entry.outcome, entry.job) == ("observed", "1") and "add 5 nodes" in entry.what
+            refused = await person.ask(Expand, job="1")
+            assert isinstance(refused, Rejected) and "observe" in refused.why
+            assert isinstance(await person.ask(SetMode, mode="on"), Accepted)
+            assert isinstance(await person.reply(), Done)
+            assert len((await elastic.resized()).add) == 5
+
+    play(test)
+
+
+def test_off_gives_everything_extra_back_and_drain_gives_out_nothing_more(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with a_world(tmp_path, policy="fill") as world:
+            elastic, person = world.job(world.submit(), low=1, high=3), world.person()
+            await elastic.joined()
+            await elastic.resized()
+            await person.ask(SetMode, mode="off")
+            assert set((await elastic.resized()).leave) == {"node1", "node2"}
+            await person.reply()
+            await person.ask(SetMode, mode="drain")
+            await person.reply()
+            refused = await person.ask(Expand, job="1")
+            assert isinstance(refused, Rejected) and "drain" in refused.why
+            settings = await person.ask(SetPolicy)
+            assert settings == Settings(policy="fill", mode="drain")
+
+    play(test)
+
+
+def test_mode_and_policy_are_remembered_by_the_next_agent(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with a_world(tmp_path) as world:
+            person = world.person()
+            await person.ask(SetPolicy, name="fair")
+            await person.reply()
+            refused = await person.ask(SetPolicy, name="greedy")
+            assert isinstance(refused, Rejected) and "triggered, fill, fair" in refused.why
+            await world.kill()
+            assert (await world.start()).policy == "fair"
+
+    play(test)
+
+
+def test_a_job_is_registered_by_its_owner_only_and_only_if_the_manager_knows_it(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with a_world(tmp_path) as world:
+            job_id = world.submit()
+            elastic = world.job(job_id)
+            await elastic.register(job_id=77)
+            assert "no running job 77" in (await elastic.heard(Rejected)).why
+            await elastic.register(job_id=None)
+            assert "runs in no job" in (await elastic.heard(Rejected)).why
+            await elastic.register(uid=os.getuid() + 1)
+            assert "is not uid" in (await elastic.heard(Rejected)).why
+            stolen = world.job(job_id).connection.credential()
+            await elastic.register(credential=stolen)
+            assert "another connection" in (await elastic.heard(Rejected)).why
+            await elastic.joined()
+            twin = world.job(job_id, key="twin")
+            await twin.register()
+            assert "registered as job1 already" in (await twin.heard(Rejected)).why
+
+    play(test)
+
+
+def test_a_third_user_changes_nothing_an_operator_does(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with a_world(tmp_path, operators=(4242,)) as world:
+            elastic, person = world.job(world.submit()), world.person()
+            await elastic.joined()
+            key = world.authority.key
+            for uid, allowed in ((4343, False), (4242, True)):
+                # The test's authority says that somebody else has made the credential; munge's own test holds that it proves it.
+                world.agent._authority = SharedKey(key, Identity(uid, uid))
+                answer = await person.ask(Expand, job="1")
+                assert isinstance(answer, Accepted) == allowed, answer
+                if not allowed:
+                    assert isinstance(answer, Rejected) and "uid 4343 may not expand" in answer.why
+
+    play(test)
+
+
+def test_bytes_that_are_no_message_are_answered_and_change_nothing(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with a_world(tmp_path) as world:
+            person = world.person()
+            for data in (b"", b"{", b'{"version": 1, "kind": "expand"}', b'{"version": 9, "kind": "jobs"}'):
+                await person.connection.socket.send(data)
+                assert isinstance(await person.reply(), Rejected)
+
+    play(test)
+
+
+def test_a_job_that_the_agent_does_not_know_is_asked_to_register(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with a_world(tmp_path) as world:
+            elastic = world.job(world.submit())
+            await elastic.sample()
+            await elastic.heard(Unknown)
+            await elastic.joined()
+            await elastic.sample()
+            await elastic.end()
+            await world.until(lambda: not world.agent.ledger.members, what="the job is forgotten")
+
+    play(test)
+
+
+def test_submitting_runs_a_job_of_the_local_manager(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with a_world(tmp_path) as world:
+            person = world.person()
+            accepted = await person.ask(Submit, script=WAITS, nodes=2, output="/dev/null")
+            assert isinstance(accepted, Accepted) and accepted.job == "1"
+            assert isinstance(await person.reply(), Done)
+            assert len(world.manager.snapshot().job_of[1].nodes) == 2
+
+    play(test)
+
+
+@pytest.mark.parametrize("stage", ["decided", "taken", "carried out"])
+def test_an_agent_killed_in_the_middle_of_an_order_grants_no_node_twice_and_loses_none(
+    tmp_path: Path, stage: str
+) -> None:
+    async def test() -> None:
+        async with a_world(tmp_path) as world:
+            elastic, person = world.job(world.submit()), world.person()
+            await elastic.joined()
+            await person.ask(Expand, job="1", nodes=("node3",))
+            command = await elastic.heard(Resize)
+            if stage != "decided":
+                await elastic.taken(command)
+                await world.until(
+                    lambda: [order.stage.value for order in world.agent.ledger.orders.values()] == ["taken"],
+                    what="the order is taken",
+                )
+            await world.kill()
+            if stage == "carried out":
+                elastic.nodes.append("node3")
+            await world.start()
+            (order,) = world.agent.ledger.orders.values()
+            assert order.inherited and order.joining == ("node3",)
+            assert "node3" not in world.agent.view().free
+            again = world.job(1, nodes=elastic.nodes)
+            again.epoch, again.unfinished = elastic.epoch, (command.id,) if stage == "taken" else ()
+            registered = await again.joined()
+            assert isinstance(registered, Registered) and registered.epoch > command.epoch
+            if stage == "taken":
+                await again.carry_out(command)
+            else:
+                resent = await again.heard(Resize)
+                assert (resent.id, resent.epoch) == (command.id, command.epoch)
+                # A real job answers so by its memory of commands and its fence.
+                if stage == "carried out":
+                    await again.carry_out(Resize(id=command.id, epoch=command.epoch, cause="", leave=("node9",)))
+                else:
+                    await again.give_up(command, "the epoch is an older one")
+            await world.until(lambda: not world.agent.ledger.orders, what="the order is over")
+            (entry,) = world.journal.history()
+            assert entry.outcome == ("failed" if stage == "decided" else "done")
+
+    play(test)
