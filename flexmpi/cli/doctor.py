@@ -16,6 +16,8 @@ from pathlib import Path
 
 import click
 
+from flexmpi.runtime.counters import parse_probe, probe_command
+
 LIMIT_S = 60.0
 EVENT = "PAPI_TOT_INS"
 POWERCAP = Path("/sys/class/powercap")
