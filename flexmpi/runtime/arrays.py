@@ -6,12 +6,14 @@ numpy only: which rows a rank holds comes from ``distribution``, and ``redistrib
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from flexmpi.errors import UsageError
+from flexmpi.runtime.reservation import Reservation
 from flexmpi.runtime.rows import RowDistributed, RowSpace, same_block, valid_dtype, valid_shape
 from flexmpi.runtime.sparse import DistributedCSR
 
@@ -50,7 +52,9 @@ class DistributedArray(RowDistributed):
         constant: bool = False,
     ) -> None:
         super().__init__(name, shape, space=space, dtype=dtype, constant=constant)
-        self._local: NDArray[Any] = np.zeros((len(self.rows), *self.shape[1:]), dtype=self.dtype)
+        self._row_elements = prod(self.shape[1:])
+        self._room = Reservation(self.shape[0] * self._row_elements, self.dtype)
+        self._local = self.block(self.rows)
 
     @property
     def local(self) -> NDArray[Any]:
@@ -61,9 +65,20 @@ class DistributedArray(RowDistributed):
     def local(self, block: NDArray[Any]) -> None:
         same_block(self._local, block, where=f"{self.name!r}.local")
 
-    def adopt(self, block: NDArray[Any]) -> None:
-        """Take the block of a new distribution; only the runtime calls this."""
+    @property
+    def in_place(self) -> bool:
+        """Whether rows that stay are in the next block already."""
+        return self._room.in_place
+
+    def block(self, rows: range) -> NDArray[Any]:
+        """Return memory for some rows, shape ``(len(rows), *shape[1:])``; only the runtime calls this."""
+        part = self._room.part(rows.start * self._row_elements, rows.stop * self._row_elements)
+        return part.reshape(len(rows), *self.shape[1:])
+
+    def adopt(self, block: NDArray[Any], rows: range) -> None:
+        """Take the block of a new distribution and give back the memory of all other rows; only the runtime calls this."""
         self._local = block
+        self._room.keep_only(rows.start * self._row_elements, rows.stop * self._row_elements)
 
     def descriptor(self) -> dict[str, Any]:
         """Describe the declaration in JSON values, to compare it with a newcomer's."""

@@ -38,9 +38,10 @@ def move_object(
 ) -> int:
     """Move the rows of one object; collective.
 
-    Rows go straight from the old block into the new one, so no rank holds more than these two. The old block becomes
-    read-only when a new one replaces it; a rank whose rows stay the same keeps its block. The row space is not touched:
-    the caller sets it when all objects in it have moved.
+    Rows go straight from the old block into the new one; those that stay are not copied where both lie in one reservation
+    (see ``reservation``), and no rank holds more than the two blocks anywhere. The old block becomes read-only when a new one
+    replaces it, and what it shows is undefined then; a rank whose rows stay the same keeps its block. The row space is not
+    touched: the caller sets it when all objects in it have moved.
 
     Parameters
     ----------
@@ -68,14 +69,14 @@ def move_object(
     plan = overlap_plan(old, new, rank)
     ends = _Ends(old.interval(rank), new.interval(rank))
     if isinstance(obj, DistributedCSR):
-        return _move_csr(obj, comm, plan, ends)
+        return _move_csr(obj, comm, plan, ends, new)
     moves = _row_moves(plan, ends)
     if ends.same:
         return 0
-    block = np.empty((len(ends.new), *obj.shape[1:]), dtype=obj.dtype)
-    sent_bytes = _exchange(comm, moves, obj.local, block)
+    block = obj.block(ends.new)
+    sent_bytes = _exchange(comm, moves, obj.local, block, in_place=obj.in_place)
     obj.local.flags.writeable = False
-    obj.adopt(block)
+    obj.adopt(block, ends.new)
     return sent_bytes
 
 
@@ -202,9 +203,10 @@ def _element_moves(moves: _Moves, *, old_starts: NDArray[np.int64], new_starts: 
     )
 
 
-def _move_csr(obj: DistributedCSR, comm: MPI.Intracomm, plan: OverlapPlan, ends: _Ends) -> int:
+def _move_csr(obj: DistributedCSR, comm: MPI.Intracomm, plan: OverlapPlan, ends: _Ends, new: Distribution) -> int:
     """Move a sparse matrix: the lengths of the rows first, then their non-zeros."""
-    index_type, costs_move = _agree_on_csr(obj, comm, holds_rows=bool(ends.old))
+    facts = _agree_on_csr(obj, comm, holds_rows=bool(ends.old))
+    firsts = _first_nonzeros(obj, comm, facts, old=ends.old, new=new)
     if ends.same:
         return 0
     rows = _row_moves(plan, ends)
@@ -213,38 +215,77 @@ def _move_csr(obj: DistributedCSR, comm: MPI.Intracomm, plan: OverlapPlan, ends:
     indptr = np.zeros(len(ends.new) + 1, dtype=np.int64)
     np.cumsum(lengths, out=indptr[1:])
     elements = _element_moves(rows, old_starts=obj.indptr, new_starts=indptr)
-    indices = np.empty(int(indptr[-1]), dtype=index_type)
-    sent_bytes += _exchange(comm, elements, obj.indices.astype(index_type, copy=False), indices)
-    data = np.empty(int(indptr[-1]), dtype=obj.dtype)
-    sent_bytes += _exchange(comm, elements, obj.data, data)
+    before = int(facts.counts[: comm.rank].sum())
+    rooms, in_place = obj.rooms(facts.nonzeros, facts.index_type, first=before)
+    first = int(firsts[comm.rank])
+    indices, data = (room.part(first, first + int(indptr[-1])) for room in rooms)
+    old_indices = obj.indices.astype(facts.index_type, copy=False)
+    sent_bytes += _exchange(comm, elements, old_indices, indices, in_place=in_place)
+    sent_bytes += _exchange(comm, elements, obj.data, data, in_place=in_place)
     row_cost = None
-    if costs_move:
+    if facts.costs_move:
         row_cost = np.empty(len(ends.new), dtype=np.float64)
         old_cost = np.empty(0, dtype=np.float64) if obj.row_cost is None else obj.row_cost
         sent_bytes += _exchange(comm, rows, old_cost, row_cost)
     for block in (obj.indptr, obj.indices, obj.data, obj.row_cost):
         if block is not None:
             block.flags.writeable = False
-    obj.adopt(indptr, indices, data, row_cost=row_cost)
+    obj.adopt(indptr, indices, data, row_cost=row_cost, rooms=rooms, first=first)
     return sent_bytes
 
 
-def _agree_on_csr(obj: DistributedCSR, comm: MPI.Intracomm, *, holds_rows: bool) -> tuple[np.dtype[Any], bool]:
-    """Agree on the type of the indices (the widest in use) and on whether there are row costs to move; collective."""
+@dataclass(frozen=True)
+class _CSRFacts:
+    """What all ranks know of a sparse matrix before it moves: the widest type of indices in use, the non-zeros of each rank."""
+
+    index_type: np.dtype[Any]
+    costs_move: bool
+    counts: NDArray[np.int64]
+
+    @property
+    def nonzeros(self) -> int:
+        return int(self.counts.sum())
+
+
+def _agree_on_csr(obj: DistributedCSR, comm: MPI.Intracomm, *, holds_rows: bool) -> _CSRFacts:
+    """Agree on the type of the indices, on whether there are row costs to move, and on the non-zeros of each rank; collective."""
     has_cost = obj.row_cost is not None
-    facts = np.array(
-        [obj.indices.itemsize if len(obj.indices) else 0, holds_rows and has_cost, holds_rows and not has_cost],
+    count = len(obj.indices)
+    mine = np.array(
+        [obj.indices.itemsize if count else 0, holds_rows and has_cost, holds_rows and not has_cost, count],
         dtype=np.int64,
     )
-    comm.Allreduce(MPI.IN_PLACE, facts, op=MPI.MAX)
-    index_bytes, some_have, some_lack = facts.tolist()
+    everybody = np.empty((comm.size, len(mine)), dtype=np.int64)
+    comm.Allgather(mine, everybody)
+    index_bytes, some_have, some_lack, _ = everybody.max(axis=0).tolist()
     if some_have and some_lack:
         raise UsageError(f"{obj.name!r}: row_cost was assigned by some ranks only, expected by all that hold rows")
-    return np.dtype(np.int32 if index_bytes == 4 else np.int64), bool(some_have)
+    return _CSRFacts(np.dtype(np.int32 if index_bytes == 4 else np.int64), bool(some_have), everybody[:, 3])
 
 
-def _exchange(comm: MPI.Intracomm, moves: _Moves, old: NDArray[Any], new: NDArray[Any]) -> int:
-    """Send the parts of the old block, receive those of the new one; return the bytes sent to other ranks."""
+def _first_nonzeros(
+    obj: DistributedCSR, comm: MPI.Intracomm, facts: _CSRFacts, *, old: range, new: Distribution
+) -> NDArray[np.int64]:
+    """Tell which non-zero of the whole matrix is the first of each rank in ``new``, shape ``(ranks,)``; collective.
+
+    The rank that holds a row knows it; a row behind the last one is behind all non-zeros.
+    """
+    firsts = np.zeros(comm.size, dtype=np.int64)
+    rows = new.offset_array[:-1]
+    mine = (rows >= old.start) & (rows < old.stop)
+    firsts[mine] = facts.counts[: comm.rank].sum() + obj.indptr[rows[mine] - old.start]
+    comm.Allreduce(MPI.IN_PLACE, firsts, op=MPI.SUM)
+    firsts[rows == new.rows] = facts.nonzeros
+    return firsts
+
+
+def _exchange(
+    comm: MPI.Intracomm, moves: _Moves, old: NDArray[Any], new: NDArray[Any], *, in_place: bool = False
+) -> int:
+    """Send the parts of the old block, receive those of the new one; return the bytes sent to other ranks.
+
+    What stays is copied, unless both blocks have it ``in_place``.
+    """
     incoming, outgoing = _bytes_of(new), _bytes_of(old)
     # A block without a single byte has no bytes in any row; both ends of a message find that out by themselves.
     row_bytes = new.dtype.itemsize * int(np.prod(new.shape[1:], dtype=np.int64))
@@ -258,10 +299,11 @@ def _exchange(comm: MPI.Intracomm, moves: _Moves, old: NDArray[Any], new: NDArra
         for piece in _pieces(outgoing[start * row_bytes : stop * row_bytes]):
             requests.append(comm.Isend([piece, MPI.BYTE], dest=peer))
             sent_bytes += piece.nbytes
-    source, target = moves.keep_from, moves.keep_to
-    incoming[target.start * row_bytes : target.stop * row_bytes] = outgoing[
-        source.start * row_bytes : source.stop * row_bytes
-    ]
+    if not in_place:
+        source, target = moves.keep_from, moves.keep_to
+        incoming[target.start * row_bytes : target.stop * row_bytes] = outgoing[
+            source.start * row_bytes : source.stop * row_bytes
+        ]
     MPI.Request.Waitall(requests)
     return sent_bytes
 

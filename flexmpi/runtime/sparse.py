@@ -12,7 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from flexmpi.errors import UsageError
+from flexmpi.runtime.reservation import Reservation
 from flexmpi.runtime.rows import RowDistributed, RowSpace, same_block, valid_costs
+
+Rooms = tuple[Reservation, Reservation]
+"""Where the indices and the values of all ranks have their places."""
 
 
 class DistributedCSR(RowDistributed):
@@ -68,6 +72,8 @@ class DistributedCSR(RowDistributed):
         self._indptr = np.zeros(len(self.rows) + 1, dtype=np.int64)
         self._indices: NDArray[Any] = np.empty(0, dtype=np.int64)
         self._data: NDArray[Any] = np.empty(0, dtype=self.dtype)
+        self._rooms: Rooms | None = None
+        self._first = 0
 
     @property
     def indptr(self) -> NDArray[np.int64]:
@@ -123,6 +129,7 @@ class DistributedCSR(RowDistributed):
         self._indptr = np.ascontiguousarray(starts, dtype=np.int64)
         self._indices = np.ascontiguousarray(columns, dtype=index_type)
         self._data = np.ascontiguousarray(values, dtype=self.dtype)
+        self._rooms = None
 
     def row_costs(self) -> NDArray[Any] | None:
         """Return the costs of the local rows for the balance, shape ``(len(rows),)``; None if only their number counts.
@@ -138,6 +145,24 @@ class DistributedCSR(RowDistributed):
         """The declared or assigned cost of each local row, shape ``(len(rows),)``, if there is one."""
         return self._row_cost
 
+    def rooms(self, count: int, index_type: np.dtype[Any], *, first: int) -> tuple[Rooms, bool]:
+        """Return room for the indices and values of all ranks, and whether the local ones lie there; for the runtime only.
+
+        They do unless some were assigned since rows last moved.
+
+        Parameters
+        ----------
+        count, index_type
+            Of all ranks together.
+        first
+            Which of all non-zeros is the first one here.
+        """
+        if self._rooms is not None and self._first == first:
+            indices, values = self._rooms
+            if (indices.count, indices.dtype) == (count, index_type):
+                return self._rooms, indices.in_place and values.in_place
+        return (Reservation(count, index_type), Reservation(count, self.dtype)), False
+
     def adopt(
         self,
         indptr: NDArray[np.int64],
@@ -145,9 +170,14 @@ class DistributedCSR(RowDistributed):
         data: NDArray[Any],
         *,
         row_cost: NDArray[np.float64] | None,
+        rooms: Rooms,
+        first: int,
     ) -> None:
-        """Take the rows of a new distribution; only the runtime calls this."""
+        """Take the rows of a new distribution, whose non-zeros lie in ``rooms`` from ``first`` on; for the runtime only."""
         self._indptr, self._indices, self._data, self._row_cost = indptr, indices, data, row_cost
+        self._rooms, self._first = rooms, first
+        for room in rooms:
+            room.keep_only(first, first + len(data))
 
     def descriptor(self) -> dict[str, Any]:
         """Describe the declaration in JSON values, to compare it with a newcomer's."""

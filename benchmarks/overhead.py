@@ -1,0 +1,139 @@
+"""``python -m benchmarks.overhead``: what FlexMPI costs a program that does not change its size."""
+
+from __future__ import annotations
+
+from benchmarks import machine
+from benchmarks.figures import Result, Spread, Table, Target
+from benchmarks.report import command
+from benchmarks.worlds import ElasticJob, Record
+from flexmpi.runtime.sampling import DEFAULT_INTERVAL_S
+
+METHOD = (
+    "The same loop runs in turns with `range(n)` and with `flex.iterate(n)` in one program; so do the same calls on "
+    "`MPI.COMM_WORLD` and on `flex.comm`. What FlexMPI adds is the difference of neighbouring turns."
+)
+NEVER = "--interval=1000000000"
+"""No agreement point but the one at the loop's begin."""
+
+
+def between_agreements(quick: bool) -> tuple[Table, float]:
+    """Measure iterations with no agreement point between them; return the table and the cost of one in us."""
+    lengths = [0.0, 10.0] if quick else [0.0, 10.0, 100.0]
+    records = _run(lengths, turn_s=0.05 if quick else 0.5, turns=3 if quick else 15, ranks=1, options=(NEVER,))
+    rows, costs = [], []
+    for record in records:
+        costs.append(_overhead_us(record))
+        rows.append((_length(record), Spread.of(1e6 * s for s in record["plain_s"]), costs[-1]))
+    table = Table(
+        "An iteration between agreement points, 1 rank",
+        ("iteration", "without (us)", "FlexMPI adds (us)"),
+        tuple(rows),
+        ("From 10 us on the difference drowns in the loop's own noise; the empty loop shows it.",),
+    )
+    return table, costs[0].median
+
+
+def with_agreements(quick: bool) -> tuple[Table, float]:
+    """Measure loops at the default interval; return the table and the largest overhead from 1 ms on, in percent."""
+    rows, overheads = [], []
+    for ranks in (1, 2):
+        for length_us in [1000.0] if quick else [10.0, 100.0, 1000.0, 10_000.0, 100_000.0]:
+            every = round(DEFAULT_INTERVAL_S / (length_us * 1e-6))
+            options = (f"--interval={every}",)
+            loop = _run([length_us], turn_s=DEFAULT_INTERVAL_S, turns=2 if quick else 15, ranks=ranks, options=options)
+            agreement, processor_s = _agreements(length_us, ranks=ranks, every=every, agreements=3 if quick else 15)
+            pairs = zip(loop[0]["plain_s"], loop[0]["elastic_s"], strict=True)
+            whole = Spread.of(100 * (elastic / plain - 1) for plain, elastic in pairs)
+            percent = 100 * (agreement.median * 1e-6 + processor_s) / DEFAULT_INTERVAL_S
+            rows.append((_length(loop[0]), str(ranks), agreement, 1e6 * processor_s, percent, whole))
+            if length_us >= 1000:
+                overheads.append(percent)
+    table = Table(
+        f"Agreement points, one every {DEFAULT_INTERVAL_S:g} s (the default)",
+        (
+            "iteration",
+            "ranks",
+            "the program waits (us)",
+            "others compute (us)",
+            "both, of the interval (%)",
+            "whole loop (%)",
+        ),
+        tuple(rows),
+        (
+            "The program waits: how much longer an iteration with an agreement point takes. Others compute: processor time of "
+            "the supervisor and the node launcher for each agreement point. Whole loop: how much longer it takes, turn by turn; "
+            "it is the machine's noise mostly, and negative where that is larger than the overhead.",
+        ),
+    )
+    return table, max(overheads)
+
+
+def _agreements(length_us: float, *, ranks: int, every: int, agreements: int) -> tuple[Spread, float]:
+    """Return what the program waits at an agreement point, in us, and the processor time of FlexMPI's own processes, in s."""
+    arguments = ["--turn-s", 1, "--turns", agreements, "--every", every, "--lengths-us", length_us]
+    with ElasticJob("overhead", *arguments, ranks=ranks, options=(f"--interval={every}",)) as job:
+        job.wait_for("sample")
+        before = job.processor_s()
+        for _ in range(agreements - 2):
+            job.wait_for("sample")
+        used = job.processor_s() - before
+        (record,) = job.finish()
+    return Spread.of(1e6 * seconds for seconds in record["agreement_s"]), used / (agreements - 2)
+
+
+def timed_calls(quick: bool) -> tuple[Table, float]:
+    """Measure calls on the timed communicator; return the table and the largest median cost of one call in us."""
+    records = _run([], turn_s=0.1, turns=3 if quick else 25, ranks=1, calls=2000 if quick else 50_000)
+    rows, costs = [], []
+    for record in records:
+        # An exchange is three timed calls: Irecv, Send, Wait.
+        calls = 3 if record["call"] == "exchange" else 1
+        cost = Spread.of(
+            1e6 * (timed - plain) / calls for plain, timed in zip(record["plain_s"], record["timed_s"], strict=True)
+        )
+        name = "Irecv, Send, Wait" if calls == 3 else record["call"]
+        rows.append((name, Spread.of(1e6 * s / calls for s in record["plain_s"]), cost))
+        costs.append(cost.median)
+    table = Table(
+        "A call on the timed communicator, 8 bytes, 1 rank",
+        ("call", "on COMM_WORLD (us a call)", "flex.comm adds (us a call)"),
+        tuple(rows),
+    )
+    return table, max(costs)
+
+
+def measure(quick: bool) -> Result:
+    """Measure what FlexMPI costs a program between reconfigurations."""
+    iteration, iteration_us = between_agreements(quick)
+    loop, percent = with_agreements(quick)
+    calls, call_us = timed_calls(quick)
+    targets = (
+        Target("An iteration between agreement points costs, in us", iteration_us, 1.0),
+        Target("Overhead at the default interval for iterations of 1 ms and more, in %", percent, 0.5),
+        Target("A call on the timed communicator costs, in us", call_us, 0.5),
+    )
+    return Result("overhead", "Overhead", METHOD, machine.describe(), (iteration, loop, calls), targets)
+
+
+def _run(
+    lengths_us: list[float], *, turn_s: float, turns: int, ranks: int, calls: int = 0, options: tuple[str, ...] = ()
+) -> list[Record]:
+    wanted = ["--turn-s", turn_s, "--turns", turns, "--calls", calls, "--lengths-us", *lengths_us]
+    with ElasticJob("overhead", *wanted, ranks=ranks, options=options) as job:
+        return job.finish()
+
+
+def _overhead_us(record: Record) -> Spread:
+    pairs = zip(record["plain_s"], record["elastic_s"], strict=True)
+    return Spread.of(1e6 * (elastic - plain) for plain, elastic in pairs)
+
+
+def _length(record: Record) -> str:
+    length_us = record["length_us"]
+    if not length_us:
+        return "empty"
+    return f"{length_us:g} us" if length_us < 1000 else f"{length_us / 1000:g} ms"
+
+
+if __name__ == "__main__":
+    command(measure)()
