@@ -253,7 +253,7 @@ def test_a_parked_rank_joins_again_in_a_later_loop(start: Start, corefile: Path)
     parts = sorted(loops.end())
     assert len(parts) == 2, "the rank that is still parked unwinds"
     assert parts[0] == "from 0, from 0, from 0"
-    assert re.fullmatch(r"from 0, not at all, from [1-9]\d*", parts[1])
+    assert re.fullmatch(r"from 0, not at all, from \d+", parts[1])
 
 
 @pytest.mark.parametrize(
