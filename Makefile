@@ -29,7 +29,8 @@ soak: $(VENV)/.installed-dev ## Run the long forms of the randomised tests
 lint: $(VENV)/.installed-dev ## Check style, types and the arrows between modules
 	@$(BIN)/python -m ruff check
 	@$(BIN)/python -m ruff format --check
-	@$(BIN)/python -m mypy --explicit-package-bases flexmpi examples benchmarks
+	@$(BIN)/python -m mypy --explicit-package-bases flexmpi examples
+	@MYPYPATH=benchmarks/programs $(BIN)/python -m mypy --explicit-package-bases benchmarks
 	@MYPYPATH=slurm $(BIN)/python -m mypy --explicit-package-bases slurm
 	@$(BIN)/lint-imports
 

@@ -60,7 +60,7 @@ def with_agreements(quick: bool) -> tuple[Table, float]:
         ),
         tuple(rows),
         (
-            "The program waits: how much longer an iteration with an agreement point takes. Others compute: processor time of "
+            "The program waits: from the end of an iteration to the begin of the next. Others compute: processor time of "
             "the supervisor and the node launcher for each agreement point. Whole loop: how much longer it takes, turn by turn; "
             "it is the machine's noise mostly, and negative where that is larger than the overhead.",
         ),

@@ -71,17 +71,17 @@ def per_call(comm: MPI.Intracomm, calls: int) -> dict[str, float]:
     return times
 
 
-def agreement_gaps(flex: flexmpi.Session, repetitions: int, every: int, agreements: int) -> list[float]:
-    """Return how much longer each iteration with an agreement point before it took than those without."""
-    starts, total, one = [], np.zeros(1), np.ones(1)
+def agreement_times(flex: flexmpi.Session, repetitions: int, every: int, agreements: int) -> list[float]:
+    """Return the seconds from the end of an iteration to the begin of the next where an agreement point lies between."""
+    begins, ends, total, one = [], [], np.zeros(1), np.ones(1)
     for _ in flex.iterate(every * agreements):
-        starts.append(perf_counter())
+        begins.append(perf_counter())
         work(repetitions)
         # Keeps the ranks together, so that waiting for each other is not taken for the agreement's own time.
         flex.comm.Allreduce(one, total)
-    gaps = np.diff(starts)
-    with_agreement = np.arange(len(gaps)) % every == every - 1
-    return [float(gap) for gap in gaps[with_agreement] - np.median(gaps[~with_agreement])]
+        ends.append(perf_counter())
+    between = np.array(begins[1:]) - np.array(ends[:-1])
+    return [float(gap) for gap in between[every - 1 :: every]]
 
 
 with flexmpi.session() as flex:
@@ -89,7 +89,7 @@ with flexmpi.session() as flex:
     for length_us in options.lengths_us:
         repetitions = world.bcast(repetitions_for(length_us) if length_us else 0)
         if options.every:
-            gaps = agreement_gaps(flex, repetitions, options.every, options.turns)
+            gaps = agreement_times(flex, repetitions, options.every, options.turns)
             if world.rank == 0:
                 print(json.dumps({"length_us": length_us, "ranks": world.size, "agreement_s": gaps}))
             continue
