@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flexmpi.errors import ManagerError
-from flexmpi.scheduler.hostlists import expand_hosts
+from flexmpi.scheduler.hostlists import expand_hosts, fold_hosts
 
 BOUNDED = settings(derandomize=True, deadline=None, max_examples=200)
 
@@ -30,11 +30,45 @@ def test_a_list_of_hosts_means_these(text, names):
 
 
 @pytest.mark.parametrize(
-    "text", ["node[", "node[1-", "node]", "a,,b", ",a", "node[a]", "node[]", "node[1-2", "a b", "n[1--2]"]
+    "text", ["node[", "node[1-", "node]", "a,,b", ",a", "node[a]", "node[]", "node[1-2", "a b", "n[1--2]", "n[3-1]"]
 )
 def test_anything_else_is_refused(text):
     with pytest.raises(ManagerError, match="list of hosts"):
         expand_hosts(text)
+
+
+@pytest.mark.parametrize("text", ["n[1-9999999999]", "n[0-999999],n", "n[0-9999]x[0-9999]", "n[0-600000,0-600000]"])
+def test_a_list_that_cannot_be_meant_is_refused_before_it_fills_the_memory(text):
+    with pytest.raises(ManagerError, match="at most 1000000 hosts"):
+        expand_hosts(text)
+
+
+@pytest.mark.parametrize(
+    ("names", "folded"),
+    [
+        ((), ""),
+        (("login",), "login"),
+        (("node5",), "node5"),
+        (("node7", "node1", "node3", "node2", "node2"), "node[1-3,7]"),
+        (("node9", "node10", "node8"), "node[8-10]"),
+        (("n08-ib", "n10-ib", "n09-ib"), "n[08-10]-ib"),
+        (("n8", "n08", "n9"), "n[08,8-9]"),
+        (("r2n1", "r10n1", "r2n2", "login"), "login,r2n[1-2],r10n1"),
+        (("cn-1.example.org", "cn-2.example.org"), "cn-[1-2].example.org"),
+        (("7", "8"), "[7-8]"),
+    ],
+)
+def test_names_are_folded_by_their_last_number(names, folded):
+    assert fold_hosts(names) == folded
+
+
+@BOUNDED
+@given(st.lists(st.text(alphabet="ab0129-.", min_size=1, max_size=6), max_size=12), st.randoms(use_true_random=False))
+def test_what_was_folded_expands_to_each_name_once_whatever_its_order(names, random):
+    folded = fold_hosts(names)
+    assert sorted(expand_hosts(folded)) == sorted(set(names))
+    random.shuffle(names)
+    assert fold_hosts(names) == folded
 
 
 @BOUNDED
