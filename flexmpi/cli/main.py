@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 import click
 
@@ -13,10 +14,54 @@ from flexmpi.cli.demo import demo
 from flexmpi.cli.doctor import doctor
 from flexmpi.cli.run import run
 from flexmpi.cli.send import send
-from flexmpi.errors import FlexMPIError
+from flexmpi.errors import ConfigurationError, FlexMPIError
+
+WITH_AGENT = {
+    "balance": "resize",
+    "expand": "resize",
+    "history": "lists",
+    "jobs": "lists",
+    "mode": "settings",
+    "nodes": "lists",
+    "policy": "settings",
+    "shrink": "resize",
+    "stop": "resize",
+    "submit": "submit",
+}
+"""Commands that speak to an agent, and the modules they are in: loaded when asked for, with libraries no job needs."""
+LIBRARIES = ("pydantic", "zmq")
+REMEDY = "needs pip install 'flexmpi[agent]'"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """All commands; those of `WITH_AGENT` say what to install where it is missing."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Return the names of all."""
+        return sorted([*super().list_commands(context), *WITH_AGENT])
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """Return a command; None where there is none of this name."""
+        if name not in WITH_AGENT:
+            return super().get_command(context, name)
+        try:
+            command: click.Command = getattr(import_module(f"flexmpi.cli.{WITH_AGENT[name]}"), name)
+        except ModuleNotFoundError as error:
+            if error.name not in LIBRARIES:
+                raise
+            return _unusable(name)
+        return command
+
+
+def _unusable(name: str) -> click.Command:
+    def fail() -> None:
+        raise ConfigurationError(f"flexmpi {name} {REMEDY}")
+
+    anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+    return click.Command(name, callback=fail, help=REMEDY, context_settings=anything)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="flexmpi")
 def cli() -> None:
     """Elastic MPI jobs: an iterative mpi4py program gains and loses ranks while it runs."""

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
-import pty
-import struct
-import subprocess
 import sys
-import termios
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,59 +13,23 @@ import pytest
 from flexmpi.controller.terminal import piped_lines
 from tests.applications import wait_until
 from tests.controller.conftest import free_port
+from tests.terminal import LIMIT_S, Terminal
 
-LIMIT_S = 30.0
 PROMPTING = "\x1b[?2004h"  # what the prompt writes first: from here on, pastes are bracketed
-
-
-class Terminal:
-    """A terminal with a controller that has nothing to run for an hour."""
-
-    def __init__(self, folder: Path) -> None:
-        (folder / "applications.toml").write_text(f'[jio]\nscript = "{__file__}"\n')
-        (folder / "later.batch").write_text("T 3600 jio:1:1:1:1:1:1:1\n")
-        self.master, end = pty.openpty()
-        fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 120, 0, 0))
-        command = [sys.executable, "-m", "flexmpi.cli", "controller", "--folder=run", "--batch=later.batch"]
-        self.process = subprocess.Popen(
-            [*command, "--applications=applications.toml", f"--first-port={free_port()}"],
-            stdin=end,
-            stdout=end,
-            stderr=end,
-            cwd=folder,
-            # Without asking the terminal where its cursor is, which nobody would answer.
-            env={**os.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"},
-            start_new_session=True,
-        )
-        os.close(end)
-        self.screen = b""
-        self._reading = threading.Thread(target=self._read)
-        self._reading.start()
-
-    def _read(self) -> None:
-        try:
-            while data := os.read(self.master, 4096):
-                self.screen += data
-        except OSError:
-            # The other end is closed.
-            pass
-
-    def press(self, keys: str) -> None:
-        os.write(self.master, keys.encode())
-
-    def wait_for(self, text: str) -> None:
-        wait_until(lambda: text.encode() in self.screen, what=f"{text!r} is shown", limit_s=LIMIT_S)
-
-    def close(self) -> None:
-        self.process.terminate()
-        self.process.wait(LIMIT_S)
-        self._reading.join(LIMIT_S)
-        os.close(self.master)
 
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    shown = Terminal(tmp_path)
+    """A terminal with a controller that has nothing to run for an hour."""
+    (tmp_path / "applications.toml").write_text(f'[jio]\nscript = "{__file__}"\n')
+    (tmp_path / "later.batch").write_text("T 3600 jio:1:1:1:1:1:1:1\n")
+    command = [sys.executable, "-m", "flexmpi.cli", "controller", "--folder=run", "--batch=later.batch"]
+    shown = Terminal(
+        [*command, "--applications=applications.toml", f"--first-port={free_port()}"],
+        folder=tmp_path,
+        # Without asking the terminal where its cursor is, which nobody would answer.
+        environment={"PROMPT_TOOLKIT_NO_CPR": "1"},
+    )
     yield shown
     shown.close()
 
@@ -87,7 +45,7 @@ def test_a_person_has_completion_and_history_and_ends_all_by_ctrl_d(terminal: Te
     terminal.press("\x1b[A\x1b[A\r")
     wait_until(lambda: terminal.screen.count(b"Allocation of 2") == 2, what="the line came again", limit_s=LIMIT_S)
     terminal.press("\x04")
-    assert terminal.process.wait(LIMIT_S) == 0
+    assert terminal.finish() == 0
     assert [line for line in (tmp_path / "run" / "history").read_text().splitlines() if line.startswith("+")] == [
         "+-3 2", "+help", "+-3 2",
     ]  # fmt: skip
@@ -96,7 +54,7 @@ def test_a_person_has_completion_and_history_and_ends_all_by_ctrl_d(terminal: Te
 def test_ctrl_c_ends_all(terminal: Terminal) -> None:
     terminal.wait_for(PROMPTING)
     terminal.press("\x03")
-    assert terminal.process.wait(LIMIT_S) == 0
+    assert terminal.finish() == 0
 
 
 async def all_lines(descriptor: int) -> list[str]:
