@@ -15,6 +15,7 @@ from flexmpi.errors import ConfigurationError
 from flexmpi.runtime.eventlog import EventLog
 from flexmpi.runtime.job import JobOptions, Limits
 from flexmpi.runtime.listener import Address
+from flexmpi.runtime.monitoring import parse_counters
 from flexmpi.runtime.placement import initial_placement
 from flexmpi.runtime.sampling import Interval
 from flexmpi.runtime.slurm_facts import read_allocation
@@ -81,6 +82,7 @@ def token_from(path: Path | None) -> str | None:
 @click.option(
     "--io-controller", is_flag=True, help="Begin I/O phases (flex.io) only when --report's controller grants them."
 )
+@click.option("--counters", metavar="EVENT[,EVENT]", help="Count these hardware events by PAPI, as PAPI_TOT_INS.")
 @click.option("--schedule", type=FILE, help="Changes of ranks at iterations: ITERATION:±N:ALIAS a line.")
 @click.option("--id", "identifier", type=click.IntRange(min=0), default=0, help="The application's number.")
 @click.option(
@@ -174,4 +176,5 @@ def job_options(script: Path, arguments: tuple[str, ...], options: dict[str, Any
         report=report,
         report_in_seconds=options["report_units"] == "s",
         io_controlled=options["io_controller"],
+        counters=parse_counters(options["counters"]),
     )

@@ -131,8 +131,7 @@ class Commander:
         return "the application ends at its next agreement point"
 
     async def _change_ranks(self, command: ChangeRanks) -> str:
-        if not await self._job.until(lambda: bool(self._job.roster.members), limit_s=START_LIMIT_S):
-            raise CommandError("the application is still starting")
+        await self._until_started()
         cause = f"udp {command.text()}"
         if command.at_iteration is None:
             wanted = self._job.reconfigurer.request(command.changes, cause=cause)
@@ -141,9 +140,13 @@ class Commander:
         self._job.show(*create_lines(command.changes))
         return f"reconfiguration {wanted.number}: {wanted.summary()}"
 
-    def _change_counters(self, command: ChangeCounters) -> str:
-        names = self._services.monitor.follow(command.first, command.second)
-        return f"counters are {' and '.join(names)}; they are not read yet and shown as n/a"
+    async def _until_started(self) -> None:
+        if not await self._job.until(lambda: bool(self._job.roster.members), limit_s=START_LIMIT_S):
+            raise CommandError("the application is still starting")
+
+    async def _change_counters(self, command: ChangeCounters) -> str:
+        await self._until_started()
+        return await self._services.change_counters(command.first, command.second)
 
     async def _bind_ranks(self, command: BindRanks) -> str:
         cores: dict[int, list[int]] = {}

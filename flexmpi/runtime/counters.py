@@ -145,8 +145,8 @@ def probe_command(events: Sequence[str]) -> list[str]:
 
 
 def parse_probe(printed: str) -> Probe:
-    """Read what the command of `probe_command` has printed."""
-    found = json.loads(printed)
+    """Read what the command of `probe_command` has printed last; a library may have printed something before."""
+    found = json.loads(printed.rstrip().rpartition("\n")[2])
     return Probe(found["refused"], tuple(found["countable"]))
 
 
@@ -159,7 +159,7 @@ def _load() -> tuple[Any, type[Exception]]:
     try:
         from pypapi import exceptions, papi_low
     except ImportError as error:
-        if error.name == "pypapi":
+        if isinstance(error, ModuleNotFoundError) and error.name == "pypapi":
             raise _Unavailable("python-papi is not installed (pip install 'flexmpi[counters]')") from None
         raise _Unavailable(f"python-papi cannot be loaded: {error}") from None
     errors: type[Exception] = exceptions.PapiError

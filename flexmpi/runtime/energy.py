@@ -27,13 +27,13 @@ class EnergyReading:
     nodes
         The job's nodes that this machine is: several where they are virtual.
     seconds
-        How long the period was.
+        How long the period was; None where the machine did not say.
     joules
         By source, such as ``rapl:package-0`` or ``rapl:package-0/dram``; None where a meter could not be read.
     """
 
     nodes: tuple[str, ...]
-    seconds: float
+    seconds: float | None
     joules: Mapping[str, float | None]
 
     @property

@@ -53,6 +53,8 @@ class JobOptions:
         Where the monitoring service reports to, and in which unit.
     io_controlled
         A controller grants I/O phases.
+    counters
+        Hardware events that ranks count.
     allocation
         The Slurm job this runs in; None where every node is a virtual node on this machine.
     grant_timeout_s, grant_retries
@@ -72,6 +74,7 @@ class JobOptions:
     report: Address | None = None
     report_in_seconds: bool = False
     io_controlled: bool = False
+    counters: tuple[str, ...] = ()
     allocation: Allocation | None = None
     grant_timeout_s: float = 60.0
     grant_retries: int = 0

@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 from asyncio import StreamReader, StreamWriter
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -33,7 +33,9 @@ from flexmpi.protocol.frames import (
     proof,
 )
 from flexmpi.runtime import processes
+from flexmpi.runtime.energy import POWERCAP
 from flexmpi.runtime.mpiexec import SOCKET_NAME, RunningSet
+from flexmpi.runtime.node_meter import NodeMeter
 
 CONNECT_LIMIT_S = 10.0
 END_LIMIT_S = 5.0
@@ -78,9 +80,11 @@ class Launcher:
         The node's name in this job.
     folder
         A private folder, the launcher's to fill and remove.
+    powercap
+        Where the kernel shows this machine's energy meters.
     """
 
-    def __init__(self, node: str, folder: Path) -> None:
+    def __init__(self, node: str, folder: Path, powercap: Path = POWERCAP) -> None:
         self._node = node
         self._folder = folder
         self._started_at = time.time()
@@ -91,6 +95,7 @@ class Launcher:
         self._supervisor_is_suspended = False
         self._socket = folder / SOCKET_NAME
         self._window = Window()
+        self._meter = NodeMeter(powercap)
 
     async def run(self, addresses: Sequence[str], key: bytes, *, request: int) -> None:
         """Serve the supervisor until it says stop or is gone, then end everything started here.
@@ -121,6 +126,7 @@ class Launcher:
                 pid=os.getpid(),
                 host=os.uname().nodename,
                 cores=sorted(os.sched_getaffinity(0)),
+                **self._meter.introduction(),
             )
             pulse = asyncio.create_task(self._heartbeat())
             await self._serve_supervisor(reader)
@@ -143,9 +149,7 @@ class Launcher:
     def _obey(self, message: Message) -> None:
         match message["kind"]:
             case "start":
-                task = asyncio.create_task(self._run_process_set(message))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._begin(self._run_process_set(message))
             case "rank":
                 self._pass_on(message)
             case "bind":
@@ -155,16 +159,30 @@ class Launcher:
                     process_set.kill()
             case "look":
                 self._send("seen", stopped=processes.stopped(message["pids"]))
+            case "energy":
+                self._send("energy", request=message["request"], **self._meter.spent())
+            case "probe":
+                self._begin(self._probe(message))
             case "taken":
                 self._window.give_back(message["bytes"])
             case "suspended":
                 self._supervisor_is_suspended = True
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _probe(self, message: Message) -> None:
+        """Find out which hardware events this node can count."""
+        self._send("probed", request=message["request"], **await self._meter.probe(message["events"]))
 
     async def _heartbeat(self) -> None:
         # Counted, not timed: a machine or terminal that was suspended must not look like a dead supervisor.
         while self._silent_heartbeats < SILENT_HEARTBEATS or self._supervisor_is_suspended:
             await asyncio.sleep(HEARTBEAT_S)
             self._silent_heartbeats += 1
+            self._meter.update()
             self._send("alive")
         self._writer.transport.abort()
 
@@ -222,7 +240,8 @@ class Launcher:
         self._send("pset_ended", pset=number, **asdict(end))
 
     def _clear_up(self) -> None:
-        processes.reap_adopted(started=[each.pid for each in self._process_sets.values() if each.pid is not None])
+        started = [each.pid for each in self._process_sets.values() if each.pid is not None]
+        processes.reap_adopted(started=[*started, *self._meter.children])
         processes.clear_shared_memory(since=self._started_at)
 
     async def _end_everything(self) -> None:
@@ -282,10 +301,11 @@ def main() -> None:
     processes.adopt_orphans()
     addresses = os.environ.pop("FLEXMPI_SUPERVISOR").split(",")
     key, request = bytes.fromhex(os.environ.pop("FLEXMPI_KEY")), int(os.environ.pop("FLEXMPI_REQUEST"))
+    powercap = Path(os.environ.pop("FLEXMPI_POWERCAP", POWERCAP))
     folder = options.folder or processes.private_folder()
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        asyncio.run(Launcher(options.node, folder).run(addresses, key, request=request))
+        asyncio.run(Launcher(options.node, folder, powercap).run(addresses, key, request=request))
     except (LinkError, OSError, EOFError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         sys.exit(f"flexmpi: node launcher of {options.node}: {error or type(error).__name__}")

@@ -116,6 +116,11 @@ class ProcessSets:
         for node in list(self._gateway.lines):
             self.tell_launcher(node, kind)
 
+    @property
+    def nodes(self) -> list[str]:
+        """Those that have a launcher."""
+        return sorted(self._gateway.lines)
+
     def cores_of(self, node: str) -> frozenset[int]:
         """Return the real cores that ranks on a node can be bound to."""
         return self._gateway.lines[node].cores

@@ -99,6 +99,9 @@ class RankEvents:
 
     def _on_loop(self, rank: RankId, message: Message) -> None:
         application = self._job.application
+        if application.loop != message["loop"]:
+            self._job.services.meters.begin_loop()
+        self._job.services.meters.tell()
         application.loop, application.digest = message["loop"], message["digest"]
         application.objects = _as_text(message["objects"])
         self._job.log.write("loop", loop=message["loop"])
@@ -107,6 +110,9 @@ class RankEvents:
         latest = IntervalReport(**{name: message[name] for name in IntervalReport.__annotations__})
         self._job.log.write("sample", loop=message["loop"], **asdict(latest))
         self._job.interval_ended(latest)
+
+    def _on_uncounted(self, rank: RankId, message: Message) -> None:
+        self._job.services.meters.uncounted(self._job.roster.name(rank), message["refused"])
 
     def _on_loaded(self, rank: RankId, message: Message) -> None:
         if rank in self._job.roster.members:

@@ -134,13 +134,14 @@ class IntervalReport:
 def energy_line(reading: EnergyReading) -> str:
     """Return what one machine has spent, by the meter that says so."""
     meters = ", ".join(f"{source} {_shown(joules, 'f')}" for source, joules in reading.joules.items())
-    return f"[{','.join(reading.nodes)}] energy {_energy([reading])}: {meters}"
+    return f"[{','.join(reading.nodes)}] energy {_energy([reading])}" + (f": {meters}" if meters else "")
 
 
 def _energy(readings: Sequence[EnergyReading]) -> str:
     """Return the joules of all machines, and the seconds of the longest period; they are read one after the other."""
     total = _sum(reading.total_j for reading in readings)
-    return MISSING if total is None else f"{total:f} J in {max(reading.seconds for reading in readings):f} s"
+    seconds = [reading.seconds for reading in readings if reading.seconds is not None]
+    return MISSING if total is None else f"{total:f} J in {max(seconds):f} s"
 
 
 def _sum(figures: Iterable[Figure | None]) -> Figure | None:
@@ -151,7 +152,9 @@ def _sum(figures: Iterable[Figure | None]) -> Figure | None:
 
 
 def _ratio(totals: Sequence[int | None]) -> float | None:
-    first, last = totals[0], totals[-1]
+    if len(totals) != 2:
+        return None
+    first, last = totals
     return None if first is None or last is None or first == 0 else last / first
 
 

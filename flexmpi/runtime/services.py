@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from flexmpi.configuration import ScheduledChange
 from flexmpi.errors import CommandError
 from flexmpi.protocol.frames import Message
+from flexmpi.runtime.energy import EnergyReading
+from flexmpi.runtime.eventlog import EventLog
 from flexmpi.runtime.iogate import IOGate
+from flexmpi.runtime.meters import Meters
 from flexmpi.runtime.monitoring import Monitor
 from flexmpi.runtime.policies import JobPolicy
 from flexmpi.runtime.process_sets import ProcessSets
 from flexmpi.runtime.reconfiguration import Reconfiguration
 from flexmpi.runtime.reconfigurer import Reconfigurer
-from flexmpi.runtime.report import IntervalReport
+from flexmpi.runtime.report import IntervalReport, energy_line
 from flexmpi.runtime.roster import RankId, Roster
 from flexmpi.runtime.schedule import Planned, Schedule
 
@@ -32,6 +35,7 @@ class Served(Protocol):
     roster: Roster
     reconfigurer: Reconfigurer
     process_sets: ProcessSets
+    log: EventLog
 
     def tell(self, ranks: Collection[RankId], kind: str, **fields: object) -> None:
         """Send a message to ranks."""
@@ -59,14 +63,23 @@ class Services:
         Where reports go.
     io_controlled
         A controller grants I/O phases.
+    counters
+        The hardware events that ranks count from their start on.
     """
 
     def __init__(
-        self, job: Served, *, schedule: Collection[ScheduledChange], monitor: Monitor, io_controlled: bool
+        self,
+        job: Served,
+        *,
+        schedule: Collection[ScheduledChange],
+        monitor: Monitor,
+        io_controlled: bool,
+        counters: Iterable[str] = (),
     ) -> None:
         self.policy = JobPolicy.named("schedule" if schedule else "triggered")
         self.commanded = Schedule()
         self.monitor = monitor
+        self.meters = Meters(job, events=counters, on_energy=self._show_energy)
         self.io = IOGate(io_controlled, time.monotonic)
         self._job = job
         self._has_schedule = bool(schedule)
@@ -82,6 +95,7 @@ class Services:
         if self.policy.name == "monitor":
             self._job.show(*latest.rank_lines())
         self.monitor.report(latest, host)
+        self.meters.interval_ended(latest.iteration)
         planned = self.commanded.due(latest)
         if self.policy.name == "schedule":
             planned += self._schedule.due(latest)
@@ -91,6 +105,24 @@ class Services:
         if self.policy.wants_balance and not self._job.reconfigurer.busy:
             self._job.reconfigurer.request_balance(cause="policy balance")
             self.policy = self.policy.acted()
+
+    def _show_energy(self, readings: Sequence[EnergyReading]) -> None:
+        if self.policy.name == "monitor":
+            self._job.show(*(energy_line(reading) for reading in readings))
+        self.monitor.report_energy(readings)
+
+    async def change_counters(self, first: str, second: str | None) -> str:
+        """Have ranks count other hardware events and reports show them; return what to tell who wanted it.
+
+        Raises
+        ------
+        CommandError
+            These are no events, or none of them can be counted.
+        """
+        names = self.monitor.with_others(first, second)
+        missing = await self.meters.follow(names, wanted={first, second or first})
+        self.monitor.counters = names
+        return f"counters are {' and '.join(names)}" + (f"; shown as n/a: {missing}" if missing else "")
 
     def _carry_out(self, planned: Planned) -> None:
         change, reconfigurer = planned.change, self._job.reconfigurer

@@ -76,8 +76,9 @@ class Supervisor:
         self.services = Services(
             self,
             schedule=options.schedule,
-            monitor=Monitor(options.report, in_seconds=options.report_in_seconds),
+            monitor=Monitor(options.report, in_seconds=options.report_in_seconds, counters=options.counters),
             io_controlled=options.io_controlled,
+            counters=options.counters,
         )
         self._events = RankEvents(self)
 
@@ -126,7 +127,7 @@ class Supervisor:
         MembershipError
             The node was refused or not granted in time.
         """
-        return await self.process_sets.start(node, size, {"FLEXMPI_JOINING": "1"})
+        return await self.process_sets.start(node, size, {"FLEXMPI_JOINING": "1", **self.services.meters.environment()})
 
     def fail(self, why: str, *, status: int = 1, traceback: str | None = None) -> None:
         """End the job with an error; the first one counts and is the only one printed, behind what the ranks print."""
@@ -176,6 +177,7 @@ class Supervisor:
             self.show(*report.spawn_lines(reconfiguration, self._joined(reconfiguration), elapsed_s=elapsed_s))
             self.show(*report.balance_lines(reconfiguration))
             self.show(*report.removal_lines(reconfiguration, reconfiguration.left, elapsed_s=elapsed_s))
+            self.services.meters.tell()
             if self._terminating:
                 self.tell(self.roster.members[:1], "terminate")
 
@@ -220,13 +222,13 @@ class Supervisor:
         """
         if self.latest is None:
             raise CommandError("no sampling interval has ended yet")
-        return self.latest.performance(self._first_host())
+        return self.latest.performance(self._first_host(), self.services.meters.energy)
 
     # The job's own life.
 
     async def _start_founders(self) -> None:
         placement = list(self.options.placement.items())
-        environment = {"FLEXMPI_FOUNDERS": str(len(placement))}
+        environment = {"FLEXMPI_FOUNDERS": str(len(placement)), **self.services.meters.environment()}
         try:
             for node, size in placement:
                 self.founders.append(await self.process_sets.start(node, size, environment))
@@ -313,6 +315,10 @@ class Supervisor:
         match message["kind"]:
             case "rank":
                 self._events.handle(RankId(message["pset"], message["local_rank"]), message["message"])
+            case "hello":
+                self.services.meters.arrived(node, message)
+            case "probed" | "energy":
+                self.services.meters.heard(node, message)
             case "draining":
                 self._drain(node)
             case "seen":

@@ -108,9 +108,6 @@ def test_a_core_that_the_node_has_not_is_refused(running):
             r"\*\* \[demo-1\] rtime is [\d.]+, ptime [\d.]+, ctime [\d.]+, iotime [\d.]+, flops n/a, size 2, .*, energy n/a",
         ),
         ("4:off", "monitoring is off"),
-        ("7:PAPI_STL_ICY:PAPI_TOT_INS:", "counters are PAPI_STL_ICY and PAPI_TOT_INS; .*shown as n/a"),
-        ("7:INST_RETIRED", "counters are INST_RETIRED and PAPI_TOT_INS; .*shown as n/a"),
-        ("7:perf::CYCLES:PAPI_TOT_CYC", "counters are perf::CYCLES and PAPI_TOT_CYC; .*shown as n/a"),
         ("9:0", "the next I/O phase begins 0 s later"),
         ("10:1", "no I/O phase waits"),
         ("12:half past 10:30", "printed"),
@@ -263,14 +260,6 @@ def _received(end: socket.socket) -> str | None:
         return end.recv(4096).decode()
     except BlockingIOError:
         return None
-
-
-def test_the_report_line_names_the_counters_that_command_7_has_chosen(start, controller):
-    application = start(*QUICK, "-n1", reports(controller), *COUNTING)
-    application.wait_for("sample")
-    assert application.send("7:PAPI_STL_ICY:PAPI_TOT_INS:").startswith("ok: ")
-    application.send("4:on:")
-    assert " Mflops n/a PAPI_STL_ICY n/a PAPI_TOT_INS n/a Ratio=n/a iotime " in controller.recv(4096).decode()
 
 
 # 5: the end

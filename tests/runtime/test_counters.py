@@ -76,6 +76,7 @@ def test_without_events_papi_is_not_loaded():
             "raise ModuleNotFoundError('no', name='pypapi')",
             "python-papi is not installed (pip install 'flexmpi[counters]')",
         ),
+        ("print('PAPI greets you')", "python-papi cannot be loaded: cannot import name 'exceptions' from 'pypapi'"),
         ("import no_such_library", "python-papi cannot be loaded: No module named 'no_such_library'"),
         (
             "from os import no_such_symbol",
