@@ -48,3 +48,9 @@ def test_the_unit_gives_the_agent_the_folder_of_its_files():
 def test_the_unit_waits_until_the_agent_says_that_it_is_ready():
     assert values("Type") == ["notify"]
     assert values("User") == ["flexmpi"]
+
+
+def test_the_unit_lets_zeromq_set_the_scheduling_of_its_threads():
+    """Otherwise ZeroMQ ends the process, with "Operation not permitted (src/thread.cpp:…)", and with no word before."""
+    refused = [group for value in values("SystemCallFilter") if value.startswith("~") for group in value[1:].split()]
+    assert refused == ["@privileged"]
