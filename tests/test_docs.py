@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from flexmpi import Session
 from flexmpi.cli.run import run
 from flexmpi.protocol.commands import COMMANDS
+from flexmpi.protocol.requests import Mode
+from flexmpi.scheduler.policies import POLICIES
 from tests.applications import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
@@ -87,3 +90,9 @@ def test_the_difference_that_the_page_about_programs_shows_is_that_of_the_kmeans
     for sign, twin in (("-", "plain/kmeans.py"), ("+", "kmeans.py")):
         lines = (REPOSITORY / "examples" / twin).read_text().splitlines()
         assert [line[1:] for line in shown[1].splitlines() if line.startswith(sign) and line[1:] not in lines] == []
+
+
+def test_the_page_for_administrators_has_every_mode_and_every_policy() -> None:
+    page = DOCS / "administrator.md"
+    assert set(code_in(table(page, "mode")).split()) == set(get_args(Mode))
+    assert set(code_in(table(page, "policy")).split()) == set(POLICIES)

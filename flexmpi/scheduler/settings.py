@@ -215,16 +215,13 @@ class Orders(Section):
     acknowledge_s: Wait = Field(
         default=2.0, description="An order that the job has not acknowledged by then is sent again."
     )
-    grant_s: Wait = Field(default=15.0, description="How long the manager may take to grant a node to a job.")
     limit_s: Wait = Field(default=600.0, description="An order that is not done by then is given up.")
     silent_s: Wait = Field(default=60.0, description="A job that has not been heard from for so long is not resized.")
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        if shorter := [name for name in ("acknowledge_s", "grant_s") if getattr(self, name) >= self.limit_s]:
-            raise ValueError(
-                f"limit_s ({self.limit_s:g}) must be more than {shorter[0]} ({getattr(self, shorter[0]):g})"
-            )
+        if self.acknowledge_s >= self.limit_s:
+            raise ValueError(f"limit_s ({self.limit_s:g}) must be more than acknowledge_s ({self.acknowledge_s:g})")
         return self
 
 
