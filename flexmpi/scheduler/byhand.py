@@ -7,6 +7,7 @@ from collections.abc import Collection
 from flexmpi.errors import CommandError
 from flexmpi.protocol.requests import Expand, Shrink
 from flexmpi.scheduler.elastic import Decision, ElasticJob, View
+from flexmpi.scheduler.hostlists import fold_hosts
 
 
 def expansion(request: Expand, job: ElasticJob, view: View) -> Decision:
@@ -44,7 +45,7 @@ def shrinking(request: Shrink, job: ElasticJob) -> Decision:
     if request.nodes:
         for node in request.nodes:
             if node not in job.held:
-                raise CommandError(f"the job does not hold {node}, it holds {','.join(job.held)}")
+                raise CommandError(f"the job does not hold {node}, it holds {fold_hosts(job.held)}")
             if node not in job.removable:
                 raise CommandError(f"{node} is the node that the job cannot leave")
         leave = request.nodes
@@ -72,4 +73,4 @@ def _so_many(count: int) -> str:
 
 
 def _named(nodes: Collection[str]) -> str:
-    return f" (free for it: {','.join(nodes)})" if nodes else " (none is free for it)"
+    return f" (free for it: {fold_hosts(nodes)})" if nodes else " (none is free for it)"

@@ -9,7 +9,7 @@ from typing import Protocol
 from flexmpi.errors import CommandError, FlexMPIError
 from flexmpi.protocol.auth import Identity, may
 from flexmpi.protocol.messages import Balance as BalanceCommand
-from flexmpi.protocol.messages import Command, Done, Failed, FromAgent, Rejected
+from flexmpi.protocol.messages import Command, Done, Failed, FromAgent, NodeRanks, Rejected
 from flexmpi.protocol.messages import Stop as StopCommand
 from flexmpi.protocol.requests import (
     Accepted,
@@ -110,10 +110,13 @@ class Desk:
         connection = self._asked.pop(order.id, None)
         if connection is None:
             return
+        member = self._office.ledger.members.get(order.key)
+        ranks = {} if member is None else member.ranks
+        nodes = tuple(NodeRanks(node=node, ranks=count) for node, count in ranks.items())
         if order.stage is Stage.DONE:
-            self._office.send(connection, Done(id=order.id, cost=order.cost))
+            self._office.send(connection, Done(id=order.id, cost=order.cost, nodes=nodes))
         else:
-            self._office.send(connection, Failed(id=order.id, why=order.why or "", cost=order.cost))
+            self._office.send(connection, Failed(id=order.id, why=order.why or "", cost=order.cost, nodes=nodes))
 
     def _answer(self, request: AnyRequest, uid: int, connection: bytes) -> None:
         office = self._office

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from flexmpi.scheduler.hostlists import fold_hosts
+
 
 @dataclass(frozen=True, kw_only=True)
 class ElasticJob:
@@ -137,7 +139,7 @@ class Decision:
     def summary(self) -> str:
         """Say what is to be done."""
         parts = [
-            f"{verb} {len(nodes)} node{'s' if len(nodes) > 1 else ''} ({','.join(nodes)})"
+            f"{verb} {len(nodes)} node{'s' if len(nodes) > 1 else ''} ({fold_hosts(nodes)})"
             for verb, nodes in (("add", self.add), ("leave", self.leave))
             if nodes
         ]

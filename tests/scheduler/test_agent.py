@@ -184,12 +184,14 @@ def test_people_expand_and_shrink_and_hear_what_it_cost(tmp_path: Path) -> None:
             await elastic.joined()
             tried = await person.ask(Expand, job="1", count=2, dry_run=True)
             assert isinstance(tried, Accepted) and tried.dry_run
+            assert tried.what == "job 1: add 2 nodes (node[1-2])"
             accepted = await person.ask(Expand, job="1", nodes=("node3",))
             assert isinstance(accepted, Accepted) and "node3" in accepted.what
             command = await elastic.resized()
             assert command.add == ("node3",) and f"uid {os.getuid()}" in command.cause
             done = await person.reply()
             assert isinstance(done, Done) and done.cost is not None and done.cost.stall_s == 0.015
+            assert [one.node for one in done.nodes] == ["node0", "node3"]
             refused = await person.ask(Shrink, job="1", nodes=("node0",))
             assert isinstance(refused, Rejected) and "cannot leave" in refused.why
             assert isinstance(await person.ask(Shrink, job="1"), Accepted)
@@ -201,6 +203,7 @@ def test_people_expand_and_shrink_and_hear_what_it_cost(tmp_path: Path) -> None:
             await elastic.give_up(left, "the ranks hang")
             failed = await person.reply()
             assert isinstance(failed, Failed) and failed.why == "the ranks hang"
+            assert [one.node for one in failed.nodes] == ["node0", "node3"]
             history = await person.ask(History, job="1")
             assert isinstance(history, HistoryList)
             assert [entry.outcome for entry in history.entries] == ["done", "failed"]
