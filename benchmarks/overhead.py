@@ -6,7 +6,7 @@ from benchmarks import machine
 from benchmarks.figures import Result, Spread, Table, Target
 from benchmarks.report import command
 from benchmarks.worlds import ElasticJob, Record
-from flexmpi.runtime.sampling import DEFAULT_INTERVAL_S
+from flexmpi.runtime.interval import DEFAULT_INTERVAL_S
 
 METHOD = (
     "The same loop runs in turns with `range(n)` and with `flex.iterate(n)` in one program; so do the same calls on "

@@ -8,14 +8,10 @@ from importlib import import_module
 import click
 
 from flexmpi import __version__
-from flexmpi.cli.agent import agent
-from flexmpi.cli.controller import controller
-from flexmpi.cli.demo import demo
-from flexmpi.cli.doctor import doctor
-from flexmpi.cli.run import run
-from flexmpi.cli.send import send
 from flexmpi.errors import ConfigurationError, FlexMPIError
 
+ALONE = {name: name for name in ("agent", "controller", "demo", "doctor", "run", "send")}
+"""Commands and the modules they are in. One is loaded when it is asked for: a job need not wait for what others are made of."""
 WITH_AGENT = {
     "balance": "resize",
     "expand": "resize",
@@ -28,7 +24,7 @@ WITH_AGENT = {
     "stop": "resize",
     "submit": "submit",
 }
-"""Commands that speak to an agent, and the modules they are in: loaded when asked for, with libraries no job needs."""
+"""Commands that speak to an agent, and the modules they are in, which need libraries that no job needs."""
 LIBRARIES = ("pydantic", "zmq")
 REMEDY = "needs pip install 'flexmpi[agent]'"
 
@@ -38,16 +34,17 @@ class Commands(click.Group):
 
     def list_commands(self, context: click.Context) -> list[str]:
         """Return the names of all."""
-        return sorted([*super().list_commands(context), *WITH_AGENT])
+        return sorted([*ALONE, *WITH_AGENT])
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         """Return a command; None where there is none of this name."""
-        if name not in WITH_AGENT:
-            return super().get_command(context, name)
+        module = {**ALONE, **WITH_AGENT}.get(name)
+        if module is None:
+            return None
         try:
-            command: click.Command = getattr(import_module(f"flexmpi.cli.{WITH_AGENT[name]}"), name)
+            command: click.Command = getattr(import_module(f"flexmpi.cli.{module}"), name)
         except ModuleNotFoundError as error:
-            if error.name not in LIBRARIES:
+            if name in ALONE or error.name not in LIBRARIES:
                 raise
             return _unusable(name)
         return command
@@ -65,14 +62,6 @@ def _unusable(name: str) -> click.Command:
 @click.version_option(__version__, prog_name="flexmpi")
 def cli() -> None:
     """Elastic MPI jobs: an iterative mpi4py program gains and loses ranks while it runs."""
-
-
-cli.add_command(agent)
-cli.add_command(controller)
-cli.add_command(demo)
-cli.add_command(doctor)
-cli.add_command(run)
-cli.add_command(send)
 
 
 def main() -> None:

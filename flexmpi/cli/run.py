@@ -13,11 +13,11 @@ import click
 from flexmpi.configuration import platform_nodes, read_rankfile, read_schedule
 from flexmpi.errors import ConfigurationError
 from flexmpi.runtime.eventlog import EventLog
+from flexmpi.runtime.interval import Interval
 from flexmpi.runtime.job import JobOptions, Limits
 from flexmpi.runtime.listener import Address
 from flexmpi.runtime.monitoring import parse_counters
 from flexmpi.runtime.placement import initial_placement
-from flexmpi.runtime.sampling import Interval
 from flexmpi.runtime.slurm_facts import read_allocation
 from flexmpi.runtime.supervisor import Supervisor
 

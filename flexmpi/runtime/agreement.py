@@ -19,10 +19,11 @@ from flexmpi.errors import MembershipError, RankLeaves
 from flexmpi.runtime import membership
 from flexmpi.runtime.communicator import Clock
 from flexmpi.runtime.decisions import Decision, Plan, Welcome
+from flexmpi.runtime.interval import Interval
 from flexmpi.runtime.link import Link, Message
 from flexmpi.runtime.membership import Group
 from flexmpi.runtime.registry import Registry, weights_after
-from flexmpi.runtime.sampling import Interval, Sampler, as_columns
+from flexmpi.runtime.sampling import Sampler, as_columns
 
 
 class Agreement:

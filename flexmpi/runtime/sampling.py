@@ -1,80 +1,19 @@
-"""Sampling intervals: how many iterations lie between two agreement points, and what a rank measured in one.
+"""What a rank measures in a sampling interval.
 
-Clocks and counters are read at agreement points only; choosing the next interval is a pure function.
+Clocks and counters are read at agreement points only; how far apart these are is in ``interval``.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter, process_time
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from flexmpi.errors import ConfigurationError
+from flexmpi.runtime.communicator import Clock
 from flexmpi.runtime.counters import Counters, Counts, counted_between
-
-if TYPE_CHECKING:
-    # The supervisor reads intervals too, and must not become an MPI process by an import.
-    from flexmpi.runtime.communicator import Clock
-
-DEFAULT_INTERVAL_S = 0.5
-LARGEST_GROWTH = 4
-"""An interval is at most so many times the one before, so that a first fast iteration cannot put the next agreement far off."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """What the user asked for: a number of iterations, or seconds.
-
-    Attributes
-    ----------
-    iterations
-        Agreement points at the multiples of this iteration number; None to go by time.
-    seconds
-        The time between two agreement points otherwise.
-    """
-
-    iterations: int | None = None
-    seconds: float = DEFAULT_INTERVAL_S
-
-    @classmethod
-    def parse(cls, text: str) -> Interval:
-        """Read ``100`` (iterations) or ``0.5s`` (seconds).
-
-        Raises
-        ------
-        ConfigurationError
-            It is neither, or not positive.
-        """
-        if re.fullmatch(r"[0-9]+", text) and int(text) > 0:
-            return cls(iterations=int(text))
-        if re.fullmatch(r"([0-9]+\.?[0-9]*|\.[0-9]+)s", text) and float(text[:-1]) > 0:
-            return cls(seconds=float(text[:-1]))
-        raise ConfigurationError(f"the interval must be iterations (100) or seconds (0.5s), got {text!r}")
-
-    def next_length(self, iteration: int, *, previous: int, iteration_s: float | None) -> int:
-        """Return how many iterations lie between ``iteration`` and the next agreement point.
-
-        Parameters
-        ----------
-        iteration
-            The number of the iteration about to start.
-        previous
-            The length of the interval that ended.
-        iteration_s
-            The mean time of an iteration in it, on the slowest rank; None when there was none yet.
-        """
-        if self.iterations is not None:
-            return self.iterations - iteration % self.iterations
-        if iteration_s is None:
-            return 1
-        wanted = self.seconds / max(iteration_s, 1e-9)
-        return int(max(1, min(wanted, LARGEST_GROWTH * previous)))
-
 
 TIMES = ("real_s", "processor_s", "communication_s", "io_s")
 

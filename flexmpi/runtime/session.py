@@ -22,10 +22,10 @@ from flexmpi.runtime import membership
 from flexmpi.runtime.agreement import Agreement
 from flexmpi.runtime.arrays import DistributedArray, DistributedCSR, ReplicatedArray, State
 from flexmpi.runtime.communicator import Clock, TimedCommunicator
+from flexmpi.runtime.interval import Interval
 from flexmpi.runtime.membership import Group
 from flexmpi.runtime.registry import Registry
 from flexmpi.runtime.rows import valid_costs
-from flexmpi.runtime.sampling import Interval
 
 _open = False
 
