@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from flexmpi.errors import MembershipError, RankLeaves
 from flexmpi.runtime import membership
+from flexmpi.runtime.balance import weights_after
 from flexmpi.runtime.communicator import Clock
 from flexmpi.runtime.decisions import Decision, Plan, Welcome
 from flexmpi.runtime.interval import Interval
 from flexmpi.runtime.link import Link, Message
 from flexmpi.runtime.membership import Group
-from flexmpi.runtime.registry import Registry, weights_after
+from flexmpi.runtime.registry import Registry
 from flexmpi.runtime.sampling import Sampler, as_columns
 
 
@@ -204,12 +205,16 @@ class Agreement:
         """
         self._tell_waiting(loop)
         while True:
-            message = self._link.wait_for("assemble", "port", "skip", "release")
+            message = self._link.wait_for("assemble", "prepare", "port", "withdraw", "skip", "release")
             # A join that fails is the supervisor's to explain; it does not ask this rank again, which waits to be released.
             with suppress(MembershipError):
                 match message["kind"]:
                     case "assemble":
                         self._assemble(message)
+                    case "prepare":
+                        self._prepare(message)
+                    case "withdraw":
+                        self._registry.depopulate()
                     case "port":
                         welcome = self._join(loop, message)
                         if welcome is not None:
@@ -227,6 +232,12 @@ class Agreement:
         where = {key: message[key] for key in ("reconfiguration", "position", "count")}
         self.group.control = membership.assemble(self.group.control, self._link, **where)
         self._link.send("assembled", reconfiguration=message["reconfiguration"])
+
+    def _prepare(self, message: Message) -> None:
+        """Get the memory for the rows to come, while the application computes on."""
+        weights, newcomers = message["weights"], self.group.control
+        self._registry.populate(weights, len(weights) - newcomers.size + newcomers.rank)
+        self._link.send("prepared", reconfiguration=message["reconfiguration"])
 
     def _join(self, loop: int, invitation: Message) -> Welcome | None:
         """Join the application; None if this rank was not to stay but is parked again."""

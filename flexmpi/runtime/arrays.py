@@ -75,6 +75,14 @@ class DistributedArray(RowDistributed):
         part = self._room.part(rows.start * self._row_elements, rows.stop * self._row_elements)
         return part.reshape(len(rows), *self.shape[1:])
 
+    def populate(self, rows: range) -> None:
+        """Get the memory for rows that will come; only the runtime calls this."""
+        self._room.populate(rows.start * self._row_elements, rows.stop * self._row_elements)
+
+    def forget(self) -> None:
+        """Give back the memory of rows that did not come, in a rank that holds none; only the runtime calls this."""
+        self._room.keep_only(0, 0)
+
     def adopt(self, block: NDArray[Any], rows: range) -> None:
         """Take the block of a new distribution and give back the memory of all other rows; only the runtime calls this."""
         self._local = block

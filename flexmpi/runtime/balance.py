@@ -5,7 +5,7 @@ Pure. A weight is a rank's computing power, in the units of the corefile's speed
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 THRESHOLD = 0.15
@@ -81,3 +81,10 @@ class Hysteresis:
     def acts(self) -> bool:
         """Whether it is time to balance."""
         return self.seen >= self.patience
+
+
+def weights_after(
+    weights: Sequence[float], *, leaving: Collection[int], newcomers: Sequence[float]
+) -> tuple[float, ...]:
+    """Return the weights over the ranks of a transition: 0 for leavers, the nodes' speeds for newcomers behind the others."""
+    return (*(0.0 if rank in leaving else weight for rank, weight in enumerate(weights)), *newcomers)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from flexmpi.configuration import ANY_NODE
 from flexmpi.errors import MembershipError
-from flexmpi.runtime.balance import measured_weights
+from flexmpi.runtime.balance import measured_weights, weights_after
 from flexmpi.runtime.diagnosis import difference, hang_message
 from flexmpi.runtime.job import Job
 from flexmpi.runtime.reconfiguration import Reconfiguration, Stage
@@ -55,6 +55,7 @@ class Execution:
             self._wanted.step(Stage.STARTING)
             await self._start(growth)
             await self._bring_together()
+            await self._prepare()
         await self._offer()
 
     async def _start(self, growth: Mapping[str, int]) -> None:
@@ -118,6 +119,20 @@ class Execution:
             lambda: self._interrupted() or wanted.assembled >= newcomers, limit_s=job.limits.ready_timeout_s
         ):
             raise MembershipError(f"the new ranks could not join each other within {job.limits.ready_timeout_s:g} s")
+        self._check_newcomers()
+
+    async def _prepare(self) -> None:
+        """Have newcomers get the memory for their rows beside the running application, which would wait for it otherwise."""
+        job, wanted, latest = self._job, self._wanted, self._measured()
+        speeds = [job.roster.speed_of(job.roster.node_of(rank)) for rank in (*job.roster.members, *wanted.newcomers)]
+        present = speeds[: len(job.roster.members)] if latest is None else latest.weights
+        newcomers = speeds[len(job.roster.members) :]
+        weights = weights_after(present, leaving=wanted.leaving, newcomers=newcomers)
+        job.tell(wanted.newcomers, "prepare", reconfiguration=wanted.number, weights=weights)
+        if not await job.until(
+            lambda: self._interrupted() or wanted.prepared >= set(wanted.newcomers), limit_s=job.limits.ready_timeout_s
+        ):
+            raise MembershipError(f"the new ranks did not get memory within {job.limits.ready_timeout_s:g} s")
         self._check_newcomers()
 
     async def _new_weights(self) -> tuple[float, ...] | None:

@@ -136,6 +136,10 @@ class RankEvents:
         if (current := self._job.reconfigurer.current) is not None and current.number == message["reconfiguration"]:
             current.assembled.add(rank)
 
+    def _on_prepared(self, rank: RankId, message: Message) -> None:
+        if (current := self._job.reconfigurer.current) is not None and current.number == message["reconfiguration"]:
+            current.prepared.add(rank)
+
     def _on_port(self, rank: RankId, message: Message) -> None:
         """Pass a port on to those who are to connect to it, each of whom sleeps until it comes."""
         number, current = message["reconfiguration"], self._job.reconfigurer.current

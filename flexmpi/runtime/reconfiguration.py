@@ -61,6 +61,8 @@ class Reconfiguration:
         A node goes away, whatever bounds the job has.
     units
         The newcomers, as separately started worlds in the order in which they will be ranks.
+    assembled, prepared
+        The newcomers that have joined each other, and those that have memory for their rows.
     leaving, parking
         Rank numbers that leave, and those of them that stay asleep for later.
     lost
@@ -84,6 +86,7 @@ class Reconfiguration:
     leaving: tuple[int, ...] = ()
     parking: tuple[int, ...] = ()
     assembled: set[RankId] = field(default_factory=set)
+    prepared: set[RankId] = field(default_factory=set)
     phases: dict[RankId, str] = field(default_factory=dict)
     lost: dict[RankId, str] = field(default_factory=dict)
     deferred: bool = False

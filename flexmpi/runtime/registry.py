@@ -167,6 +167,18 @@ class Registry:
             if space.distribution is not None:
                 space.distribution, space.rank = drop_leavers(space.distribution, leaving), rank
 
+    def populate(self, weights: Sequence[float], rank: int) -> None:
+        """Get the memory, as a newcomer, for the rows that will come: those of dense arrays, by the weights of all ranks then."""
+        for declared in self._objects.values():
+            if isinstance(declared, DistributedArray):
+                declared.populate(Distribution.by_weight(declared.shape[0], weights).interval(rank))
+
+    def depopulate(self) -> None:
+        """Give back, as a rank without rows, what `populate` got."""
+        for declared in self._objects.values():
+            if isinstance(declared, DistributedArray):
+                declared.forget()
+
     def forget_ranks(self) -> None:
         """Be a rank outside the application again: it holds no row."""
         self.weights, self.rank = (), 0
@@ -195,10 +207,3 @@ class Registry:
     @staticmethod
     def _in_space(declared: Object, space: RowSpace) -> bool:
         return isinstance(declared, DistributedArray | DistributedCSR) and declared.space is space
-
-
-def weights_after(
-    weights: Sequence[float], *, leaving: Collection[int], newcomers: Sequence[float]
-) -> tuple[float, ...]:
-    """Return the weights over the ranks of a transition: 0 for leavers, the nodes' speeds for newcomers behind the others."""
-    return (*(0.0 if rank in leaving else weight for rank, weight in enumerate(weights)), *newcomers)

@@ -44,6 +44,10 @@ def test_long_runs_of_rows_are_cut_into_several_messages() -> None:
     assert run(3, "split", 4) == "60 moves"
 
 
+def test_rows_arrive_where_no_address_space_can_be_reserved_for_them() -> None:
+    assert run(3, "copied", 8) == "60 moves"
+
+
 def test_no_rank_holds_more_than_the_old_and_the_new_block() -> None:
     assert run(2, "memory") == "within old block + new block"
 

@@ -15,7 +15,7 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 
 from flexmpi.errors import UsageError
-from flexmpi.runtime import redistribution
+from flexmpi.runtime import redistribution, reservation
 from flexmpi.runtime.arrays import DistributedArray, DistributedCSR, ReplicatedArray, RowSpace, State
 from flexmpi.runtime.distribution import Distribution, overlap_plan
 from flexmpi.runtime.redistribution import balanced_distribution, broadcast_replicated, broadcast_state, move_object
@@ -175,6 +175,12 @@ def split(seed: int) -> str:
     return moves(seed)
 
 
+def copied(seed: int) -> str:
+    """Do the same where no address space is to be had, so that every block is memory of its own."""
+    reservation.possible = lambda: False  # type: ignore[assignment]
+    return moves(seed)
+
+
 def half_cost(_: int) -> str:
     """Assign a row cost on one of the ranks only."""
     old, new = Distribution.from_counts([2] * size), Distribution.from_counts([2 * size] + [0] * (size - 1))
@@ -297,7 +303,7 @@ def large(_: int) -> str:
     return f"moved {elements} elements"
 
 
-CASES = {each.__name__: each for each in (moves, split, half_cost, balance, replicate, memory, large)}
+CASES = {each.__name__: each for each in (moves, split, copied, half_cost, balance, replicate, memory, large)}
 
 if __name__ == "__main__":
     said = CASES[sys.argv[1]](int(sys.argv[2]) if len(sys.argv) > 2 else 0)
