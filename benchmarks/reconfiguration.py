@@ -31,7 +31,7 @@ def measure(quick: bool) -> Result:
     pairs = ((1, 2),) if quick else ((1, 2), (2, 3), (2, 4))
     tables, targets = [], []
     for megabytes in sizes:
-        turns = 1 if quick else 7 if megabytes < 1000 else 4
+        turns = 1 if quick else 5 if megabytes < 1000 else 3
         figures = {}
         for few, many in pairs:
             measured = Side(megabytes, few, many, turns)

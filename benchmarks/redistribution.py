@@ -33,7 +33,7 @@ def measure(quick: bool) -> Result:
     tables, targets = [], []
     for kind, megabytes in cases:
         records = {
-            change: _record(kind, megabytes, old, new, turns=2 if quick else 7)
+            change: _record(kind, megabytes, old, new, turns=2 if quick else 5)
             for change, (old, new) in changes.items()
         }
         tables.append(_table(kind, megabytes, records))

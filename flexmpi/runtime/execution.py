@@ -132,7 +132,12 @@ class Execution:
         if not await job.until(
             lambda: self._interrupted() or wanted.prepared >= set(wanted.newcomers), limit_s=job.limits.ready_timeout_s
         ):
-            raise MembershipError(f"the new ranks did not get memory within {job.limits.ready_timeout_s:g} s")
+            silent = [rank for rank in wanted.newcomers if rank not in wanted.prepared]
+            job.roster.spoiled.update(silent)
+            raise MembershipError(
+                f"{len(silent)} of {len(wanted.newcomers)} new ranks did not get memory for their rows within "
+                f"{job.limits.ready_timeout_s:g} s"
+            )
         self._check_newcomers()
 
     async def _new_weights(self) -> tuple[float, ...] | None:
