@@ -123,7 +123,7 @@ class Application:
         """Return the process of a rank, while there is no process set but the first."""
         return next(pid for pid in self.rank_pids() if _environment_has(pid, f"PMI_RANK={local_rank}"))
 
-    def wait_until_gone(self, *, limit_s: float = 20.0) -> None:
+    def wait_until_gone(self, *, limit_s: float = LIMIT_S) -> None:
         """Wait until no process of it is left."""
         wait_until(lambda: not self.processes(), what=f"processes of {self.mark} are gone", limit_s=limit_s)
 
@@ -152,7 +152,7 @@ class Leftovers:
             return [str(path) for path in (*self.folder.rglob("*"), *unused)]
 
         try:
-            wait_until(lambda: not left(), what="nothing is left behind", limit_s=5.0)
+            wait_until(lambda: not left(), what="nothing is left behind", limit_s=20.0)
         except AssertionError:
             raise AssertionError(f"left behind: {left()}") from None
         finally:

@@ -112,8 +112,8 @@ def run(script: Path, arguments: tuple[str, ...], **options: Any) -> None:
 
     Ranks come and go by text commands (see --listen), for example: flexmpi send localhost:6666 6:lhost:2
     """
+    job = job_options(script, arguments, options)
     with EventLog(options["json_log"]) as log:
-        job = job_options(script, arguments, options)
         status = asyncio.run(Supervisor(job, log).run())
     sys.exit(status)
 
@@ -125,6 +125,24 @@ def wants_slurm(options: dict[str, Any]) -> bool:
     return options["provider"] == "slurm" or (options["provider"] == "auto" and inside and not virtual)
 
 
+def check_script(script: Path) -> None:
+    """Look whether there is a script, and a folder to run it in.
+
+    Raises
+    ------
+    ConfigurationError
+        There is not.
+    """
+    if not script.is_file():
+        raise ConfigurationError("this is no script" if script.exists() else "no such script", file=str(script))
+    if not os.access(script, os.R_OK):
+        raise ConfigurationError("this script cannot be read", file=str(script))
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise ConfigurationError(f"the working directory is gone: {error.strerror}") from None
+
+
 def job_options(script: Path, arguments: tuple[str, ...], options: dict[str, Any]) -> JobOptions:
     """Check what the user asked for.
 
@@ -133,23 +151,27 @@ def job_options(script: Path, arguments: tuple[str, ...], options: dict[str, Any
     ConfigurationError
         Something of it is not possible.
     """
-    if not script.is_file():
-        raise ConfigurationError("no such script", file=str(script))
-    if not os.access(script, os.R_OK):
-        raise ConfigurationError("this script cannot be read", file=str(script))
+    check_script(script)
     if options["interval"] is not None:
         Interval.parse(options["interval"])
     allocation = read_allocation(os.environ) if wants_slurm(options) else None
     nodes = platform_nodes(options["corefile"], options["nodefile"]) if allocation is None else allocation.platform()
     minimum, maximum = node_range(options["nodes"])
-    placement = initial_placement(
-        nodes if allocation is None else nodes[: len(allocation.nodes)],
-        processes=options["processes"] or (None if allocation is None else allocation.tasks),
-        minimum_nodes=minimum if allocation is None else len(allocation.nodes),
-        maximum_nodes=maximum,
-        processes_per_node=options["processes_per_node"],
-        rankfile=None if options["rankfile"] is None else read_rankfile(options["rankfile"]),
-    )
+    try:
+        placement = initial_placement(
+            nodes if allocation is None else nodes[: len(allocation.nodes)],
+            processes=options["processes"] or (None if allocation is None else allocation.tasks),
+            minimum_nodes=minimum if allocation is None else len(allocation.nodes),
+            maximum_nodes=maximum,
+            processes_per_node=options["processes_per_node"],
+            rankfile=None if options["rankfile"] is None else read_rankfile(options["rankfile"]),
+        )
+    except ConfigurationError as error:
+        if allocation is None and options["corefile"] is None and options["nodefile"] is None:
+            raise ConfigurationError(
+                f"{error} (a --corefile describes more nodes or cores than this machine)"
+            ) from None
+        raise
     report = None if options["report"] is None else Address.parse(options["report"], option="--report")
     if options["io_controller"] and report is None:
         raise ConfigurationError("--io-controller needs --report, where the controller is asked")

@@ -112,7 +112,7 @@ def _filled(limits: Mapping[str, int], processes: int, *, minimum_nodes: int) ->
     room = sum(limits.values())
     if processes > room:
         raise ConfigurationError(
-            f"processes must be at most the {room} that {len(limits)} nodes can hold, got {processes}"
+            f"processes must be at most the {room} that {_counted(len(limits))} can hold, got {processes}"
         )
     placement: dict[str, int] = {}
     left = processes

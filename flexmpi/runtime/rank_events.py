@@ -22,6 +22,9 @@ from flexmpi.runtime.services import Services
 LOST_LIMIT_S = 3.0
 """How soon a process set must have ended after one of its ranks has; a process set without one of its ranks is of no use."""
 
+HINTS = {signal.SIGBUS: "; a full /dev/shm does that, where ranks of a node share memory"}
+"""What a person should look at who reads that a signal has killed a rank."""
+
 FIGURES = ("iteration", "bytes", "join_s", "balance_s", "move_s", "part_s", "stall_s")
 
 
@@ -266,7 +269,7 @@ class RankEvents:
         if message["signal"] is not None:
             who = pids.get(message["killed_pid"])
             name = self._job.roster.name(who) if who is not None else f"process {message['killed_pid']} of {where}"
-            return f"{name} was killed by {_signal_name(message['signal'])}"
+            return f"{name} was killed by {_signal_name(message['signal'])}{HINTS.get(message['signal'], '')}"
         silent = [rank for rank in pset.ranks if rank not in self._said_bye] or pset.ranks
         name = self._job.roster.name(self._lost_first.get(pset.number, silent[0]))
         return f"{name} ended with status {message['status']} before the application did"

@@ -91,7 +91,7 @@ class Conversation:
 
     def wait_until_gone(self) -> None:
         """Wait until no process of it is left."""
-        wait_until(lambda: not self.processes(), what="all processes of the controller are gone", limit_s=20.0)
+        wait_until(lambda: not self.processes(), what="all processes of the controller are gone")
 
     def close(self) -> None:
         """End it, if it has not ended, and check that no process is left."""

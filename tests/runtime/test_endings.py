@@ -46,7 +46,7 @@ def running(start: Start) -> Application:
 def test_a_signal_to_the_whole_process_group_ends_the_job(start: Start, number: signal.Signals) -> None:
     application = running(start)
     os.killpg(application.process.pid, number)
-    assert application.finish(limit_s=20.0) == (128 + number, "", f"{ERROR}ended by {number.name}\n")
+    assert application.finish() == (128 + number, "", f"{ERROR}ended by {number.name}\n")
 
 
 def test_a_signal_at_any_moment_of_the_start_ends_the_job(start: Start) -> None:
@@ -54,7 +54,7 @@ def test_a_signal_at_any_moment_of_the_start_ends_the_job(start: Start) -> None:
         application = start(*FOREVER)
         timer = threading.Timer(0.05 + tenths * 0.12, os.killpg, (application.process.pid, number))
         timer.start()
-        status, output, errors = application.finish(limit_s=20.0)
+        status, output, errors = application.finish()
         timer.join()
         # Before it can do anything about a signal, it has nothing to clear up either.
         too_early = status in (-number, 1) and not application.seen
@@ -72,7 +72,7 @@ def test_a_signal_in_the_middle_of_an_expansion_ends_the_newcomers_too(start: St
     assert application.send("6:lhost:1").startswith("ok: ")
     wait_until(lambda: len(application.rank_pids()) == 3, what="a newcomer runs")
     application.process.send_signal(signal.SIGTERM)
-    status, _, errors = application.finish(limit_s=20.0)
+    status, _, errors = application.finish()
     assert (status, errors_of(errors)) == (143, [f"{ERROR}ended by SIGTERM"])
 
 
@@ -137,17 +137,17 @@ def test_killing_a_part_of_the_job_ends_all_of_it(start: Start, victim: str) -> 
     found, message = VICTIMS[victim]
     application = running(start)
     os.kill(found(application)[-1], signal.SIGKILL)
-    status, _, errors = application.finish(limit_s=20.0)
+    status, _, errors = application.finish()
     assert 0 < status < 256
     assert len(errors_of(errors)) == 1, errors
     assert re.fullmatch(ERROR + message, errors_of(errors)[0]), errors
-    application.wait_until_gone(limit_s=5.0)
+    application.wait_until_gone()
 
 
 def test_killing_the_supervisor_ends_all_the_rest(start: Start) -> None:
     application = running(start)
     application.process.kill()
-    application.wait_until_gone(limit_s=10.0)
+    application.wait_until_gone()
     assert application.finish()[0] == -signal.SIGKILL
 
 
@@ -161,6 +161,7 @@ def test_the_exit_status_is_the_applications(start: Start) -> None:
         "vanish:7": (7, r"rank 1 \(.*\) ended with status 7 before the application did"),
         "vanish:0": (1, r"rank 1 \(.*\) ended with status 0 before the application did"),
         "signal:SIGKILL": (137, r"rank 1 \(.*\) was killed by signal 9 \(SIGKILL\)"),
+        "signal:SIGBUS": (135, r"rank 1 \(.*\) was killed by signal 7 \(SIGBUS\); a full /dev/shm does that, .*"),
         "signal:SIGSEGV": (139, r"rank 1 \(.*\) was killed by signal 11 \(SIGSEGV\)"),
         "abort:5": (5, r"rank \d \(.*\) ended with status 5 before the application did"),
     }
@@ -210,7 +211,7 @@ def test_an_exception_is_told_once_with_the_users_own_frames(start: Start, tmp_p
 def test_command_5_ends_the_job_at_its_next_agreement_point(start: Start) -> None:
     application = running(start)
     assert application.send("5:").startswith("ok: ")
-    status, _, errors = application.finish(limit_s=20.0)
+    status, _, errors = application.finish()
     assert (status, errors) == (143, "")
 
 
@@ -241,14 +242,17 @@ def taken_port() -> Iterator[socket.socket]:
 def test_options_that_make_no_sense_are_one_line_and_status_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    script, corefile, token = tmp_path / "script.py", tmp_path / "bad.core", tmp_path / "token"
+    script, corefile, token, log = (tmp_path / name for name in ("script.py", "bad.core", "token", "log"))
     script.write_text("")
+    log.write_text("of an earlier job")
     corefile.write_text("n0:4:a:1:1\nn1:twelve:a:1:1\n")
     token.write_text("word\n")
     token.chmod(0o644)
     wrong: dict[tuple[object, ...], str] = {
         (tmp_path / "nowhere.py",): f"{tmp_path}/nowhere.py: no such script",
-        (tmp_path,): f"{tmp_path}: no such script",
+        (tmp_path,): f"{tmp_path}: this is no script",
+        ("-n100000", script): "can hold, got 100000 (a --corefile describes more nodes or cores than this machine)",
+        (f"--json-log={log}", "--nodes=4-3", script): "--nodes must be MIN-MAX with 1 <= MIN <= MAX, got '4-3'",
         ("--nodes=3-2", script): "--nodes must be MIN-MAX with 1 <= MIN <= MAX, got '3-2'",
         ("--nodes=two", script): "--nodes must be MIN or MIN-MAX, got 'two'",
         ("--interval=soon", script): "'soon'",
@@ -268,6 +272,17 @@ def test_options_that_make_no_sense_are_one_line_and_status_2(
         assert ended.value.code == 2
         assert line.startswith(ERROR)
         assert message in line
+    assert log.read_text() == "of an earlier job"
+
+
+def test_a_working_directory_that_is_gone_is_one_line_and_status_2(tmp_path: Path) -> None:
+    script, folder = tmp_path / "script.py", tmp_path / "folder"
+    script.write_text("")
+    folder.mkdir()
+    command = ["sh", "-c", 'rmdir "$PWD" && exec "$@"', "sh", sys.executable, "-m", "flexmpi.cli", "run", script]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    message = f"{ERROR}the working directory is gone: No such file or directory\n"
+    assert (ended.returncode, ended.stderr) == (2, message)
 
 
 def test_a_port_in_use_is_one_line_and_status_2(tmp_path: Path, taken_port: socket.socket) -> None:

@@ -100,7 +100,7 @@ def test_a_process_dies_with_the_one_that_started_it(shell: Shell) -> None:
     (child,) = numbers(parent, 1)
     assert is_alive(child)
     os.kill(parent.pid, signal.SIGKILL)
-    wait_until(lambda: not is_alive(child), what="the child is dead", limit_s=10.0)
+    wait_until(lambda: not is_alive(child), what="the child is dead")
 
 
 def test_a_process_whose_parent_is_dead_already_ends_at_once() -> None:

@@ -42,7 +42,7 @@ def with_newcomers(start: Start, until: Path, newcomers: str, *options: str) -> 
 
 def ends_right(application: Application, until: Path, *, ranks: int) -> str:
     """End the program, check that it has noticed nothing, and return what was printed on stderr."""
-    wait_until(lambda: not zombies(application), what="the dead are collected", limit_s=10.0)
+    wait_until(lambda: not zombies(application), what="the dead are collected")
     until.touch()
     status, output, errors = application.finish()
     assert (status, output.splitlines()[-1]) == (0, f"right on {ranks} ranks"), errors
@@ -87,7 +87,7 @@ def test_newcomers_that_do_not_get_ready_are_dropped_and_others_join_later(start
         assert (dropped["outcome"], dropped["ranks_before"]) == ("failed", 1)
         assert re.fullmatch(reason, dropped["why"])
         told.append(f"flexmpi: reconfiguration {number} was dropped: {dropped['why']}")
-        wait_until(lambda: len(application.rank_pids()) == 1, what="the newcomers are gone", limit_s=10.0)
+        wait_until(lambda: len(application.rank_pids()) == 1, what="the newcomers are gone")
     assert application.change("6:node2:2")["ranks_after"] == 3
     assert ends_right(application, until, ranks=3).splitlines() == told
 
@@ -104,10 +104,10 @@ def test_killing_what_belongs_to_newcomers_drops_them_and_others_join_later(star
         assert application.send("6:node2:1").startswith("ok: ")
         wait_until(lambda: len(application.rank_pids()) == 2, what="a newcomer runs")
         os.kill(on_second_node(application, victim.encode())[0], signal.SIGKILL)
-        dropped = application.wait_for("reconfiguration", limit_s=15.0)
+        dropped = application.wait_for("reconfiguration")
         assert dropped["outcome"] == "failed"
         assert re.fullmatch(reason, dropped["why"])
-        wait_until(lambda: len(application.rank_pids()) == 1, what="the newcomer is gone", limit_s=10.0)
+        wait_until(lambda: len(application.rank_pids()) == 1, what="the newcomer is gone")
     assert application.change("6:node2:1")["ranks_after"] == 2
     ends_right(application, until, ranks=2)
 
@@ -154,7 +154,7 @@ def outlive(start: Start, until: Path, moments_ms: list[int]) -> list[str]:
         outcome = outcome_of_kill(application)
         outcomes.append(f"{moment} ms: {outcome}")
         if outcome != "dropped":
-            status, _, errors = application.finish(limit_s=20.0)
+            status, _, errors = application.finish()
             told = [line for line in errors.splitlines() if line.startswith(ERROR)]
             assert status not in (0, None)
             assert len(told) == 1, errors
@@ -170,7 +170,7 @@ def outcome_of_kill(application: Application) -> str:
     event = application.change("6:node2:1")
     if event["outcome"] == "failed":
         return "dropped" if re.fullmatch(f"{KILLED} before it joined", event["why"]) else "ended while it joined"
-    application.wait_for("ended", limit_s=20.0)
+    application.wait_for("ended")
     return "ended as a member had died"
 
 
@@ -180,14 +180,14 @@ def test_a_newcomer_that_is_stopped_before_it_connects_is_dropped(start: Start, 
     assert dropped["outcome"] == "failed"
     assert re.match(r"no newcomer connected within 3 s", dropped["why"])
     assert "\n" not in dropped["why"]
-    wait_until(lambda: len(application.rank_pids()) == 1, what="the newcomer is gone", limit_s=10.0)
+    wait_until(lambda: len(application.rank_pids()) == 1, what="the newcomer is gone")
     ends_right(application, until, ranks=1)
 
 
 def test_a_join_that_hangs_ends_the_job_and_names_the_rank_that_is_stopped(start: Start, until: Path) -> None:
     application = with_newcomers(start, until, "freeze", "--stall-timeout=2")
     application.change("6:node2:1")
-    status, _, errors = application.finish(limit_s=20.0)
+    status, _, errors = application.finish()
     assert status == 1
     (told,) = [line for line in errors.splitlines() if line.startswith(ERROR)]
     assert re.fullmatch(
@@ -204,7 +204,7 @@ def test_a_leave_that_hangs_ends_the_job_and_says_what_to_look_for(start: Start,
     application = start(*TWO_NODES, *options, PROGRAMS / "unmatched.py")
     application.wait_for("sample")
     application.change("6:node2:-1")
-    status, _, errors = application.finish(limit_s=20.0)
+    status, _, errors = application.finish()
     assert status == 1
     (told,) = [line for line in errors.splitlines() if line.startswith(ERROR)]
     assert re.fullmatch(
@@ -245,7 +245,7 @@ def test_a_program_of_fixed_size_runs_on_an_mpi_without_dynamic_processes(start:
 
 def test_an_mpi_without_dynamic_processes_cannot_start_on_two_nodes(start: Start) -> None:
     application = start(*TWO_NODES, "--nodes=2", "--processes-per-node=1", PROGRAMS / "fixed_mpi.py")
-    status, output, errors = application.finish(limit_s=20.0)
+    status, output, errors = application.finish()
     assert (status, output) == (1, "")
     assert re.fullmatch(
         rf"{ERROR}the ranks of several nodes have to join each other: MPICH .* has no dynamic processes .*\n", errors
