@@ -18,6 +18,9 @@ from flexmpi.errors import CommandError, ConfigurationError
 ANY_NODE = "any"
 """In a command: whichever node is free, or the one a resource manager chooses."""
 
+COREFILE_LAYOUT = "host:cores[:alias[:cost[:speed]]]"
+PLATFORM_SEPARATOR = ","  # in no field
+
 # Commands and the manual's examples use both for "the node the application started on".
 _FIRST_NODE_NAMES = ("localhost", "lhost")
 
@@ -62,7 +65,30 @@ def read_corefile(path: Path) -> tuple[Node, ...]:
         The file cannot be read or is empty, a field is not what it should be, a host is there twice, or an alias is
         another host's name.
     """
-    lines = _read_lines(path, kind="corefile", layout="host:cores[:alias[:cost[:speed]]]", required=2)
+    return _nodes(_read_lines(path, kind="corefile", layout=COREFILE_LAYOUT, required=2))
+
+
+def platform_text(nodes: Iterable[Node]) -> str:
+    """Return a corefile's lines on one line, for the environment of a job; `parse_platform` reads it back."""
+    return PLATFORM_SEPARATOR.join(
+        f"{node.name}:{node.cores}:{node.alias}:{node.cost!r}:{-1 if node.speed is None else repr(node.speed)}"
+        for node in nodes
+    )
+
+
+def parse_platform(text: str, *, name: str) -> tuple[Node, ...]:
+    """Read what `platform_text` returns; ``name`` is where it was found, for messages.
+
+    Raises
+    ------
+    ConfigurationError
+        As `read_corefile`.
+    """
+    lines = text.split(PLATFORM_SEPARATOR)
+    return _nodes(_split_lines(lines, file=name, layout=COREFILE_LAYOUT, required=2))
+
+
+def _nodes(lines: Sequence[_Line]) -> tuple[Node, ...]:
     hosts = {line.host: line.number for line in lines}
     nodes = []
     for line in lines:
@@ -237,11 +263,15 @@ def _nodefile_lines(path: Path) -> list[_Line]:
 
 
 def _read_lines(path: Path, *, kind: str, layout: str, required: int) -> list[_Line]:
-    """Split a file into lines of fields, the first of which is a host that no other line has."""
     file = f"{kind} {path}"
-    lines: dict[str, _Line] = {}
     # Not splitlines(): it also breaks at form feeds and the like, and the numbers would not be an editor's.
-    for number, text in enumerate(_read_text(path, file=file).split("\n"), start=1):
+    return _split_lines(_read_text(path, file=file).split("\n"), file=file, layout=layout, required=required)
+
+
+def _split_lines(texts: Iterable[str], *, file: str, layout: str, required: int) -> list[_Line]:
+    """Split lines into fields, the first of which is a host that no other line has."""
+    lines: dict[str, _Line] = {}
+    for number, text in enumerate(texts, start=1):
         content = text.partition("#")[0].strip()
         if not content:
             continue

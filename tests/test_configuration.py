@@ -5,11 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from flexmpi.configuration import (
     Node,
     find_nodes,
+    parse_platform,
     platform_nodes,
+    platform_text,
     read_corefile,
     read_nodefile,
     read_rankfile,
@@ -284,3 +288,25 @@ def test_the_shipped_files_of_a_demo_go_together(demo: str) -> None:
     ranks = read_rankfile(CONFIGURATION_FILES / "rankfiles" / f"{demo}.ranks")
     assert list(ranks) == [node.name for node in nodes]
     assert {name: count for name, count in ranks.items() if count} == {"compute-1": 2}
+
+
+def nodes_of_a_platform() -> st.SearchStrategy[Node]:
+    names = st.from_regex(r"n[0-9]{1,3}", fullmatch=True)
+    speeds = st.none() | st.floats(min_value=1e-6, max_value=1e6)
+    aliases = st.sampled_from(["big", "small"])
+    return st.builds(Node, names, st.integers(1, 10**6), aliases, cost=st.floats(0, 1e9), speed=speeds)
+
+
+@given(st.lists(nodes_of_a_platform(), min_size=1, max_size=5, unique_by=lambda node: node.name))
+@settings(max_examples=50, deadline=None, derandomize=True)
+def test_a_platform_of_one_line_is_read_as_it_was_written(nodes: list[Node]) -> None:
+    text = platform_text(nodes)
+    assert "\n" not in text
+    assert parse_platform(text, name="NAME") == tuple(nodes)
+
+
+def test_a_wrong_platform_of_one_line_is_named_with_the_place() -> None:
+    with pytest.raises(ConfigurationError, match=r"^NAME, line 2: cores must be a positive integer, got 'x'$"):
+        parse_platform("a:1,b:x", name="NAME")
+    with pytest.raises(ConfigurationError, match=r"^NAME: no host in it"):
+        parse_platform("", name="NAME")

@@ -10,16 +10,17 @@ from typing import Any
 
 import click
 
-from flexmpi.configuration import platform_nodes, read_rankfile, read_schedule
+from flexmpi.configuration import read_rankfile, read_schedule
 from flexmpi.errors import ConfigurationError
+from flexmpi.protocol.agent_folder import wanted_agent
 from flexmpi.runtime.eventlog import EventLog
 from flexmpi.runtime.interval import Interval
 from flexmpi.runtime.job import JobOptions, Limits
 from flexmpi.runtime.listener import Address
 from flexmpi.runtime.monitoring import parse_counters
 from flexmpi.runtime.placement import initial_placement
-from flexmpi.runtime.slurm_facts import read_allocation
 from flexmpi.runtime.supervisor import Supervisor
+from flexmpi.runtime.surroundings import find_surroundings
 
 FILE = click.Path(path_type=Path)
 POSITIVE = click.IntRange(min=1)
@@ -99,10 +100,15 @@ def token_from(path: Path | None) -> str | None:
     type=click.Choice(["auto", "local", "slurm"]),
     default="auto",
     show_default=True,
-    help="Where nodes come from; auto: Slurm inside a Slurm job, unless a corefile or nodefile names them.",
+    help="Where nodes come from; auto: from the job this runs in, unless a corefile or nodefile names them.",
 )
 @click.option("--grant-timeout", type=SECONDS, default=60, show_default=True, help="Seconds Slurm may take for a node.")
 @click.option("--grant-retries", type=click.IntRange(min=0), default=0, show_default=True, help="Ask again so often.")
+@click.option(
+    "--agent",
+    metavar="FOLDER|none",
+    help="The folder that tells of the cluster agent.  [default: FLEXMPI_AGENT, else /etc/flexmpi if one is there]",
+)
 @click.option("--json-log", type=FILE, metavar="FILE", help="Write events there, a JSON object a line.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the application's own output only.")
 @click.argument("script", type=FILE)
@@ -116,13 +122,6 @@ def run(script: Path, arguments: tuple[str, ...], **options: Any) -> None:
     with EventLog(options["json_log"]) as log:
         status = asyncio.run(Supervisor(job, log).run())
     sys.exit(status)
-
-
-def wants_slurm(options: dict[str, Any]) -> bool:
-    """Say whether nodes come from Slurm."""
-    inside = "SLURM_JOB_ID" in os.environ
-    virtual = options["corefile"] is not None or options["nodefile"] is not None
-    return options["provider"] == "slurm" or (options["provider"] == "auto" and inside and not virtual)
 
 
 def check_script(script: Path) -> None:
@@ -154,20 +153,22 @@ def job_options(script: Path, arguments: tuple[str, ...], options: dict[str, Any
     check_script(script)
     if options["interval"] is not None:
         Interval.parse(options["interval"])
-    allocation = read_allocation(os.environ) if wants_slurm(options) else None
-    nodes = platform_nodes(options["corefile"], options["nodefile"]) if allocation is None else allocation.platform()
+    around = find_surroundings(
+        options["provider"], corefile=options["corefile"], nodefile=options["nodefile"], environment=os.environ
+    )
+    nodes, allocation = around.nodes, around.allocation
     minimum, maximum = node_range(options["nodes"])
     try:
         placement = initial_placement(
-            nodes if allocation is None else nodes[: len(allocation.nodes)],
+            around.starting,
             processes=options["processes"] or (None if allocation is None else allocation.tasks),
-            minimum_nodes=minimum if allocation is None else len(allocation.nodes),
+            minimum_nodes=around.own or minimum,
             maximum_nodes=maximum,
             processes_per_node=options["processes_per_node"],
             rankfile=None if options["rankfile"] is None else read_rankfile(options["rankfile"]),
         )
     except ConfigurationError as error:
-        if allocation is None and options["corefile"] is None and options["nodefile"] is None:
+        if around.own is None and options["corefile"] is None and options["nodefile"] is None:
             raise ConfigurationError(
                 f"{error} (a --corefile describes more nodes or cores than this machine)"
             ) from None
@@ -199,4 +200,8 @@ def job_options(script: Path, arguments: tuple[str, ...], options: dict[str, Any
         report_in_seconds=options["report_units"] == "s",
         io_controlled=options["io_controller"],
         counters=parse_counters(options["counters"]),
+        own_nodes=around.granted,
+        identity=around.identity,
+        agent=wanted_agent(options["agent"], os.environ),
+        processes_per_node=options["processes_per_node"] or next(iter(placement.values())),
     )

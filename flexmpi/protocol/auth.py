@@ -100,9 +100,12 @@ def prove(authority: Authority, *, client_key: str, server_key: str) -> str:
     AuthenticationError
         The authority makes none.
     """
-    return authority.sign(
-        payload_of(client_key=client_key, server_key=server_key, nonce=secrets.token_hex(NONCE_BYTES))
-    )
+    return authority.sign(fresh_payload(client_key=client_key, server_key=server_key))
+
+
+def fresh_payload(*, client_key: str, server_key: str) -> str:
+    """Return what a credential for a connection is made of, with a number that was never used."""
+    return payload_of(client_key=client_key, server_key=server_key, nonce=secrets.token_hex(NONCE_BYTES))
 
 
 def identify(authority: Authority, credential: str, *, client_key: str, server_key: str) -> Identity:

@@ -6,6 +6,7 @@ Clients are supervisors and the commands for people. What is said over the conne
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -15,7 +16,7 @@ from pydantic import AfterValidator, ValidationError
 
 from flexmpi.errors import AuthenticationError, ConfigurationError
 from flexmpi.protocol.agent_folder import CARD_NAME, PUBLIC_NAME, has_card
-from flexmpi.protocol.auth import Authority, prove
+from flexmpi.protocol.auth import Authority, fresh_payload, prove
 from flexmpi.protocol.curve import secure_client
 from flexmpi.protocol.guarded_files import WRITABLE_BY_OTHERS, cannot, read_guarded, write_whole
 from flexmpi.protocol.keys import PUBLIC_MODE, CurveKeys, agent_public_key, local_key
@@ -80,8 +81,14 @@ class Contact:
     card: Card
     server_key: str
 
-    def dial(self, context: zmq.Context[S]) -> Connection[S]:
-        """Open a connection with a key of its own; what is sent before the agent is reached waits, and is never queued."""
+    def dial(self, context: zmq.Context[S], *, prepare: Callable[[S], None] = lambda _: None) -> Connection[S]:
+        """Open a connection with a key of its own; what is sent before the agent is reached waits, and is never queued.
+
+        Parameters
+        ----------
+        prepare
+            Called with the socket before it connects.
+        """
         socket = context.socket(zmq.DEALER)
         keys = CurveKeys.fresh()
         secure_client(socket, keys, server_key=self.server_key)
@@ -93,6 +100,7 @@ class Contact:
         socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, LONGEST_RECONNECT_MS)
         socket.setsockopt(zmq.IPV6, int("[" in self.card.address))
+        prepare(socket)
         socket.connect(self.card.address)
         return Connection(self, socket, client_key=keys.public)
 
@@ -134,6 +142,12 @@ class Connection(Generic[S]):
             None can be made.
         """
         return prove(self.contact.authority(), client_key=self.client_key, server_key=self.contact.server_key)
+
+    async def credential_beside(self) -> str:
+        """Do as `credential` without blocking; munge ends with the task that waits for it."""
+        authority = self.contact.authority()
+        payload = fresh_payload(client_key=self.client_key, server_key=self.contact.server_key)
+        return await authority.sign_beside(payload) if isinstance(authority, Munge) else authority.sign(payload)
 
 
 def publish(folder: Path, card: Card) -> None:

@@ -5,8 +5,11 @@ What a credential says is `auth`'s. https://github.com/dun/munge/wiki/Man-1-unmu
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
+from asyncio.subprocess import PIPE
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,11 +45,26 @@ class Munge:
 
     def sign(self, payload: str) -> str:
         """Return a credential for a payload; raises AuthenticationError, with munge's words."""
-        lifetime = [] if self.lifetime_s is None else [f"--ttl={self.lifetime_s}"]
-        made = self._ask(["munge", *lifetime], payload)
-        if made.returncode != SUCCESS:
-            raise AuthenticationError(f"no credential could be made: {_words(made)}")
-        return made.stdout.strip()
+        return _credential(self._ask(self._munge(), payload))
+
+    async def sign_beside(self, payload: str) -> str:
+        """Do as `sign` without blocking; the command ends with the task that waits for it."""
+        command = [*self._munge(), *self._where()]
+        try:
+            process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        except OSError as error:
+            raise _cannot_run(command, error) from None
+        try:
+            async with asyncio.timeout(self.limit_s):
+                output, errors = await process.communicate(payload.encode())
+        except TimeoutError:
+            raise self._late(command) from None
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        texts = [text.decode(errors="replace") for text in (output, errors)]
+        return _credential(subprocess.CompletedProcess(command, process.returncode or SUCCESS, *texts))
 
     def read(self, credential: str) -> Signed:
         """Return what a credential says and who made it; raises AuthenticationError where it is not genuine or expired."""
@@ -57,11 +75,16 @@ class Munge:
             raise AuthenticationError(f"the credential was refused: {_WHY.get(read.returncode) or _words(read)}")
         return parse_unmunge(read.stdout)
 
+    def _munge(self) -> list[str]:
+        return ["munge", *([] if self.lifetime_s is None else [f"--ttl={self.lifetime_s}"])]
+
+    def _where(self) -> list[str]:
+        return [] if self.socket is None else [f"--socket={self.socket}"]
+
     def _ask(self, command: list[str], text: str) -> subprocess.CompletedProcess[str]:
-        where = [] if self.socket is None else [f"--socket={self.socket}"]
         try:
             return subprocess.run(
-                [*command, *where],
+                [*command, *self._where()],
                 input=text,
                 capture_output=True,
                 text=True,
@@ -70,9 +93,12 @@ class Munge:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise AuthenticationError(f"{command[0]} did not answer within {self.limit_s:g} s") from None
+            raise self._late(command) from None
         except OSError as error:
-            raise AuthenticationError(f"cannot run {command[0]}: {error.strerror or error}") from None
+            raise _cannot_run(command, error) from None
+
+    def _late(self, command: Sequence[str]) -> AuthenticationError:
+        return AuthenticationError(f"{command[0]} did not answer within {self.limit_s:g} s")
 
 
 def parse_unmunge(output: str) -> Signed:
@@ -88,6 +114,16 @@ def parse_unmunge(output: str) -> Signed:
     if figures.keys() != {"UID", "GID", "LENGTH"} or figures["LENGTH"] != len(payload):
         raise AuthenticationError("unmunge printed something else than UID, GID, LENGTH and the payload")
     return Signed(payload, Identity(figures["UID"], figures["GID"]))
+
+
+def _credential(made: subprocess.CompletedProcess[str]) -> str:
+    if made.returncode != SUCCESS:
+        raise AuthenticationError(f"no credential could be made: {_words(made)}")
+    return made.stdout.strip()
+
+
+def _cannot_run(command: Sequence[str], error: OSError) -> AuthenticationError:
+    return AuthenticationError(f"cannot run {command[0]}: {error.strerror or error}")
 
 
 def _words(ended: subprocess.CompletedProcess[str]) -> str:

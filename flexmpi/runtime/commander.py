@@ -126,8 +126,6 @@ class Commander:
 
     def _terminate(self, command: Terminate) -> str:
         self._job.terminate()
-        self._services.io.open()
-        self._services.open_io()
         return "the application ends at its next agreement point"
 
     async def _change_ranks(self, command: ChangeRanks) -> str:

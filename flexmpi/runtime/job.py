@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from flexmpi.configuration import Node, ScheduledChange
+from flexmpi.runtime.grant import Grant
 from flexmpi.runtime.listener import Address
 from flexmpi.runtime.reconfiguration import Reconfiguration
 from flexmpi.runtime.report import IntervalReport
@@ -36,6 +38,41 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Identity:
+    """By what a resource manager knows a job; None where no manager runs it.
+
+    Attributes
+    ----------
+    job_id
+        Its number.
+    array_job_id, array_task_id
+        Of a task of a job array.
+    name
+        As it is listed.
+    """
+
+    job_id: int | None = None
+    array_job_id: int | None = None
+    array_task_id: int | None = None
+    name: str | None = None
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str], *, prefix: str) -> Identity:
+        """Read the variables that a manager sets in its jobs, whose names begin with ``SLURM`` or ``FLEXMPI``."""
+
+        def number(name: str) -> int | None:
+            text = environment.get(f"{prefix}_{name}", "")
+            return int(text) if text.isdecimal() else None
+
+        return cls(
+            job_id=number("JOB_ID"),
+            array_job_id=number("ARRAY_JOB_ID"),
+            array_task_id=number("ARRAY_TASK_ID"),
+            name=environment.get(f"{prefix}_JOB_NAME"),
+        )
+
+
+@dataclass(frozen=True)
 class JobOptions:
     """All that `flexmpi run` was told, checked.
 
@@ -57,6 +94,15 @@ class JobOptions:
         Hardware events that ranks count.
     allocation
         The Slurm job this runs in; None where every node is a virtual node on this machine.
+    own_nodes
+        The nodes that a manager of virtual nodes has given the job, which may use no other unless the agent gives it; None
+        where every node may be used.
+    identity
+        By what a resource manager knows the job.
+    agent
+        The folder that tells of the agent; None where there is none.
+    processes_per_node
+        Ranks on each node that the agent adds.
     grant_timeout_s, grant_retries
         How long Slurm may take to grant a node, and how often it is asked again.
     """
@@ -78,6 +124,17 @@ class JobOptions:
     allocation: Allocation | None = None
     grant_timeout_s: float = 60.0
     grant_retries: int = 0
+    own_nodes: tuple[str, ...] | None = None
+    identity: Identity = Identity()
+    agent: Path | None = None
+    processes_per_node: int = 1
+
+    @property
+    def floor(self) -> str:
+        """The node that the job has until it ends."""
+        if self.allocation is not None:
+            return self.allocation.batch_node
+        return next(iter(self.own_nodes or self.placement))
 
 
 class Job(Protocol):
@@ -86,6 +143,7 @@ class Job(Protocol):
     roster: Roster
     application: Application
     limits: Limits
+    grant: Grant
     latest: IntervalReport | None
     nodes_on_demand: bool
 

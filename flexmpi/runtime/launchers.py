@@ -41,6 +41,12 @@ class Launchers:
         self._node_of: dict[int, str] = {}
         self._starting: dict[str, asyncio.Task[str]] = {}
         self._stopped: dict[str, list[int]] = {}
+        self._going: dict[int, str] = {}
+
+    @property
+    def going(self) -> list[str]:
+        """The nodes on which a launcher, or the job that runs it, is ending."""
+        return list(self._going.values())
 
     @property
     def lines(self) -> dict[str, LauncherLine]:
@@ -81,12 +87,24 @@ class Launchers:
             node_of, failure, limit_s = self._node_of, self._provider.failure, self._provider.limit_s
             in_time = await self._until(lambda: request in node_of or failure(request) is not None, limit_s=limit_s)
             if request not in node_of:
-                why = await self._provider.withdraw(request)
+                why = await self._withdraw(request, node)
                 when = "" if in_time else f" within {limit_s:g} s"
                 raise MembershipError(f"{node or 'a node'} was not granted{when}: {why}")
         finally:
             self._wanted.discard(request)
         return self._node_of[request]
+
+    async def _withdraw(self, request: int, node: str | None) -> str:
+        """Give a request up, see that nothing comes of it any more, and return why it failed."""
+        self._wanted.discard(request)
+        if node is not None:
+            self._going[request] = node
+        try:
+            why = await self._provider.withdraw(request)
+            await self._provider.ended(request)
+        finally:
+            self._going.pop(request, None)
+        return why
 
     def arrived(self, line: LauncherLine, hello: Message) -> bool:
         """Take in a launcher that reports; False if nobody waits for it any more."""
@@ -111,14 +129,29 @@ class Launchers:
         self._stopped[node] = message["stopped"]
 
     async def let_go(self, node: str) -> str | None:
-        """Have a node's launcher end, so that its node is free; return what a person should know about it."""
+        """Have a node's launcher end, wait until its node is free, and return what a person should know about it."""
+        request = self._request_of(node)
+        self._going[request] = node
         self._stop(node)
-        return await self._provider.released(node)
+        try:
+            remark = await self._provider.released(node)
+            await self._provider.ended(request)
+        finally:
+            self._going.pop(request, None)
+        return remark
 
     async def lost(self, node: str) -> None:
         """See that nothing is left of a node's launcher whose connection has ended."""
-        request = max(number for number, name in self._node_of.items() if name == node)
-        await self._provider.lost(request)
+        request = self._request_of(node)
+        self._going[request] = node
+        try:
+            await self._provider.lost(request)
+            await self._provider.ended(request)
+        finally:
+            self._going.pop(request, None)
+
+    def _request_of(self, node: str) -> int:
+        return max(number for number, name in self._node_of.items() if name == node)
 
     def _stop(self, node: str) -> None:
         if (line := self.lines.pop(node, None)) is not None:

@@ -52,6 +52,7 @@ class ProcessSets:
         self._tasks = tasks
         self._on_lost = on_lost
         self._warn = warn
+        self._remarks: dict[str, str] = {}
         self._gateway = Gateway(on_message, self._on_arrival, self._on_launcher_lost)
 
     async def open(self, folder: Path) -> None:
@@ -84,6 +85,7 @@ class ProcessSets:
             The node was refused or not granted in time.
         """
         node = await self._launchers.ensure(node)
+        self._remarks.pop(node, None)
         pset = self._roster.add(node, size)
         told = {"FLEXMPI_PSET": str(pset.number), "FLEXMPI_SPEED": repr(self._roster.speed_of(node))}
         if self._options.interval is not None:
@@ -153,7 +155,19 @@ class ProcessSets:
         if if_idle and self._is_used(node):
             return
         if (remark := await self._launchers.let_go(node)) is not None:
+            self._remarks[node] = remark
             self._warn(remark)
+        self._tasks.notify()
+
+    def held(self) -> list[str]:
+        """Return the nodes of the first allocation, and those with a launcher, be it that it is ending; each once."""
+        allocation = self._options.allocation
+        allocated = [] if allocation is None else allocation.nodes
+        return list(dict.fromkeys([*allocated, *self._gateway.lines, *self._launchers.going]))
+
+    def remark_on(self, node: str) -> str | None:
+        """Return what was said when a node could not be given back."""
+        return self._remarks.get(node)
 
     def _is_used(self, node: str) -> bool:
         return any(pset.node == node for pset in self._roster.psets.values())
@@ -164,7 +178,11 @@ class ProcessSets:
         return awaited
 
     def _on_launcher_lost(self, node: str) -> None:
-        self._tasks.spawn(self._launchers.lost(node))
+        self._tasks.spawn(self._see_lost(node))
         for pset in [pset for pset in self._roster.psets.values() if pset.node == node]:
             self._on_lost(pset, f"the node launcher of {node} is gone")
+        self._tasks.notify()
+
+    async def _see_lost(self, node: str) -> None:
+        await self._launchers.lost(node)
         self._tasks.notify()

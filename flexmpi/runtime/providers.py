@@ -56,6 +56,9 @@ class Provider(Protocol):
     async def released(self, node: str) -> str | None:
         """Take note that nothing of the job is left on a node; return what a person should know about it."""
 
+    async def ended(self, request: int) -> None:
+        """Wait until nothing is left of a launcher that was told to stop or is lost, so that its node is free."""
+
     async def close(self) -> None:
         """See that no launcher is left; they have been told to stop."""
 
@@ -137,6 +140,14 @@ class LocalProvider:
     async def released(self, node: str) -> str | None:
         """Do nothing: a virtual node is nobody's."""
         return None
+
+    async def ended(self, request: int) -> None:
+        """Wait until a launcher has ended and all is cleared up behind it; one that does not end is killed."""
+        launcher = self._launchers.get(request)
+        watching = [task for task, process in self._watching.items() if process is launcher]
+        if watching and (await asyncio.wait(watching, timeout=STOP_LIMIT_S))[1]:
+            await self.lost(request)
+            await asyncio.wait(watching, timeout=STOP_LIMIT_S)
 
     async def close(self) -> None:
         """Wait for the launchers to end, and kill those that do not, with all they have started."""

@@ -59,6 +59,8 @@ class Reconfiguration:
         The earliest iteration at which it may be carried out.
     forced
         A node goes away, whatever bounds the job has.
+    given, vacated
+        The nodes that the agent gives with it, and those that are to have no rank afterwards.
     units
         The newcomers, as separately started worlds in the order in which they will be ranks.
     assembled, prepared
@@ -81,6 +83,8 @@ class Reconfiguration:
     balance: bool = False
     at_iteration: int = 0
     forced: bool = False
+    given: tuple[str, ...] = ()
+    vacated: tuple[str, ...] = ()
     stage: Stage = Stage.QUEUED
     units: list[list[RankId]] = field(default_factory=list)
     leaving: tuple[int, ...] = ()
@@ -114,6 +118,11 @@ class Reconfiguration:
     def over(self) -> bool:
         """Whether nothing more will happen."""
         return not STEPS[self.stage]
+
+    def vacate(self, occupied: Mapping[str, int]) -> None:
+        """Have all ranks leave the nodes that are to have none, as many as they have now."""
+        leaving = {node: -occupied[node] for node in self.vacated if occupied.get(node)}
+        self.changes = {node: n for node, n in self.changes.items() if node not in self.vacated} | leaving
 
     def step(self, stage: Stage) -> None:
         """Go on to a stage.

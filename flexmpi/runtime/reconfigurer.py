@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from flexmpi.configuration import ANY_NODE
 from flexmpi.errors import CommandError, FlexMPIError, MembershipError
 from flexmpi.runtime.execution import Execution
+from flexmpi.runtime.feasibility import add_up, resolve
 from flexmpi.runtime.job import Job
 from flexmpi.runtime.placement import resolve_changes
 from flexmpi.runtime.reconfiguration import Reconfiguration, Stage
@@ -34,7 +34,14 @@ class Reconfigurer:
     _outdated: IntervalReport | None = None
 
     def request(
-        self, changes: Sequence[tuple[str, int]], *, cause: str, at_iteration: int = 0, number: int | None = None
+        self,
+        changes: Sequence[tuple[str, int]],
+        *,
+        cause: str,
+        at_iteration: int = 0,
+        number: int | None = None,
+        given: Collection[str] = (),
+        vacated: Collection[str] = (),
     ) -> Reconfiguration:
         """Queue a change of ranks, checked against what the application will look like when its turn comes.
 
@@ -48,6 +55,9 @@ class Reconfigurer:
             The earliest iteration at which it may be carried out.
         number
             Its id, where `plan` has given it one.
+        given, vacated
+            The nodes that the agent gives with it, and those that are to have no rank afterwards, however many they have
+            when its turn comes.
 
         Raises
         ------
@@ -55,8 +65,10 @@ class Reconfigurer:
             It is not possible, with the reason.
         """
         self._check_can_change()
-        resolved = self._resolve(changes, self._projected())
-        return self._queue(Reconfiguration(number or self._next_number(), cause, resolved, at_iteration=at_iteration))
+        resolved = self._resolve(changes, self.projected(), given=given)
+        wanted = Reconfiguration(number or self._next_number(), cause, resolved, at_iteration=at_iteration)
+        wanted.given, wanted.vacated = tuple(given), tuple(vacated)
+        return self._queue(wanted)
 
     def plan(
         self,
@@ -81,10 +93,10 @@ class Reconfigurer:
             It is not possible, with the reason.
         """
         self._check_can_change()
-        occupied = self._projected()
+        occupied = self.projected()
         for planned in earlier:
             with suppress(CommandError):
-                _add_up(occupied, self._resolve(planned, occupied))
+                add_up(occupied, self._resolve(planned, occupied))
         resolved = self._resolve(changes, occupied)
         return Reconfiguration(self._next_number(), cause, resolved, at_iteration=at_iteration)
 
@@ -141,35 +153,26 @@ class Reconfigurer:
         self.job.notify()
         return wanted
 
-    def _resolve(self, changes: Sequence[tuple[str, int]], occupied: Mapping[str, int]) -> dict[str, int]:
-        limits, nodes = self.job.limits, self.job.roster.nodes
-        on_new_node = 0
-        if self.job.nodes_on_demand:
-            on_new_node = sum(change for name, change in changes if name == ANY_NODE and change > 0)
-            changes = [(name, change) for name, change in changes if name != ANY_NODE or change < 0]
-        if on_new_node > max(node.cores for node in nodes):
-            raise CommandError(f"{on_new_node} ranks do not fit on one new node")
-        new_nodes = int(on_new_node > 0) + int(ANY_NODE in occupied)
-        if new_nodes and len(occupied) + int(on_new_node > 0) > limits.maximum_nodes:
-            raise CommandError(f"the application may have {limits.maximum_nodes} nodes at most")
-        known = {node: ranks for node, ranks in occupied.items() if node != ANY_NODE}
-        if on_new_node and not changes:
-            return {ANY_NODE: on_new_node}
-        resolved = resolve_changes(
-            nodes,
-            known,
+    def _resolve(
+        self, changes: Sequence[tuple[str, int]], occupied: Mapping[str, int], *, given: Collection[str] = ()
+    ) -> dict[str, int]:
+        job = self.job
+        return resolve(
             changes,
-            minimum_nodes=limits.minimum_nodes,
-            maximum_nodes=limits.maximum_nodes - new_nodes,
+            occupied,
+            nodes=job.roster.nodes,
+            limits=job.limits,
+            grant=job.grant,
+            given=given,
+            on_demand=job.nodes_on_demand,
         )
-        return resolved | ({ANY_NODE: on_new_node} if on_new_node else {})
 
-    def _projected(self) -> dict[str, int]:
-        """Ranks on each node once all that is under way or queued is done."""
+    def projected(self) -> dict[str, int]:
+        """Return the ranks on each node once all that is under way or queued is done."""
         occupied = self.job.roster.occupied()
         current = [self.current] if self.current is not None and not self.current.over else []
         for wanted in (*current, *self.queue):
-            _add_up(occupied, wanted.changes)
+            add_up(occupied, wanted.changes)
         return occupied
 
     @property
@@ -220,7 +223,9 @@ class Reconfigurer:
         if self.job.application.obstacle is not None and not wanted.balance:
             raise MembershipError(f"this application has a fixed size: {self.job.application.obstacle}")
         if not wanted.balance and not wanted.forced:
-            self._resolve(list(wanted.changes.items()), self.job.roster.occupied())
+            occupied = self.job.roster.occupied()
+            wanted.vacate(occupied)
+            self._resolve(list(wanted.changes.items()), occupied, given=wanted.given)
 
     def _abandon(self, wanted: Reconfiguration, why: str) -> None:
         """End a reconfiguration without a change: new process sets go, parked ranks stay where that is safe."""
@@ -245,8 +250,3 @@ class Reconfigurer:
         if not await job.until(lambda: not any(number in job.roster.psets for number in idle), limit_s=EXIT_LIMIT_S):
             for number in idle:
                 job.kill_process_set(number)
-
-
-def _add_up(occupied: dict[str, int], changes: Mapping[str, int]) -> None:
-    for node, change in changes.items():
-        occupied[node] = occupied.get(node, 0) + change

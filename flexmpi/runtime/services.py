@@ -185,6 +185,11 @@ class Services:
         if (left_s := self.io.left_s()) is not None:
             self._io_timer = asyncio.get_running_loop().call_later(left_s + 0.001, self.open_io)
 
+    def open_all_io(self) -> None:
+        """Let all ranks begin their I/O from now on: the application is to end."""
+        self.io.open()
+        self.open_io()
+
     async def bind(self, cores: Mapping[int, list[int]]) -> None:
         """Bind ranks, by their numbers, to cores.
 

@@ -19,6 +19,8 @@ from flexmpi.runtime.slurm_facts import Allocation, companion_arguments, compani
 COMMAND_LIMIT_S = 20.0
 END_LIMIT_S = 5.0
 LOOK_AGAIN_S = 0.2
+COMPANION_LIMIT_S = 60.0
+"""How long a companion is waited for that has been told to end; Slurm may be busy with its node for a while."""
 
 
 class SlurmProvider:
@@ -86,12 +88,12 @@ class SlurmProvider:
     async def lost(self, request: int) -> None:
         """End the companion, or the launcher on this node, that does not answer any more."""
         await self._local.lost(request)
-        if (job_id := self._companions.pop(request, None)) is not None:
+        if (job_id := self._companions.get(request)) is not None:
             await self._cancel([job_id])
 
     async def withdraw(self, request: int) -> str:
         """Cancel a companion that was not granted in time, and return what Slurm says of it."""
-        job_id = self._companions.pop(request, None)
+        job_id = self._companions.get(request)
         if job_id is None:
             return "its launcher did not report"
         _, output, _ = await _run(["squeue", "--noheader", f"--jobs={job_id}", "--format=%T (%r)"], os.environ)
@@ -106,15 +108,34 @@ class SlurmProvider:
         step = self._steps.pop(node, None)
         if step is None:
             return None
-        await asyncio.wait_for(step.wait(), END_LIMIT_S)
-        kept = [name for name in self._allocation.nodes if name != node]
         job = self._allocation.parent.job_id
+        try:
+            await asyncio.wait_for(step.wait(), END_LIMIT_S)
+        except TimeoutError:
+            step.terminate()
+            return f"{node} stays allocated to job {job}: its step does not end"
+        kept = [name for name in self._allocation.nodes if name != node]
         status, _, errors = await _run(["scontrol", "update", f"JobId={job}", f"NodeList={','.join(kept)}"], os.environ)
         _, output, _ = await _run(["squeue", "--noheader", f"--jobs={job}", "--format=%D"], os.environ)
         if status == 0 and output.strip() == str(len(kept)):
             self._allocation.nodes.remove(node)
             return None
         return f"{node} stays allocated to job {job}: {errors.strip() or 'Slurm did not change the allocation'}"
+
+    async def ended(self, request: int) -> None:
+        """Wait until a companion is over by Slurm's own word, or the launcher on this node has ended."""
+        await self._local.ended(request)
+        if (job_id := self._companions.get(request)) is None:
+            return
+        end = asyncio.get_running_loop().time() + COMPANION_LIMIT_S
+        while asyncio.get_running_loop().time() < end:
+            status, output, errors = await _run(
+                ["squeue", "--noheader", f"--jobs={job_id}", "--format=%t"], slurm_environment(os.environ)
+            )
+            if output.split() in ([], ["CD"]) and (status == 0 or "Invalid job id" in errors):
+                self._companions.pop(request, None)
+                return
+            await asyncio.sleep(LOOK_AGAIN_S)
 
     async def close(self) -> None:
         """See that no launcher and no companion is left; the launchers have been told to stop."""

@@ -12,13 +12,16 @@ import shutil
 import signal
 import time
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from flexmpi.errors import CommandError, MembershipError
+from flexmpi.errors import CommandError, MembershipError, MessageError
 from flexmpi.protocol.frames import Message
 from flexmpi.runtime import listener, processes, report
 from flexmpi.runtime.commander import Commander
 from flexmpi.runtime.diagnosis import in_context
 from flexmpi.runtime.eventlog import EventLog
+from flexmpi.runtime.grant import Grant
 from flexmpi.runtime.job import Application, JobOptions
 from flexmpi.runtime.listener import Address
 from flexmpi.runtime.monitoring import Monitor
@@ -31,6 +34,9 @@ from flexmpi.runtime.roster import ProcessSet, RankId, Roster
 from flexmpi.runtime.services import Services
 from flexmpi.runtime.tasks import Tasks
 from flexmpi.runtime.terminal import Terminal
+
+if TYPE_CHECKING:
+    from flexmpi.runtime.agent_link import AgentLink
 
 RELEASE_LIMIT_S = 10.0
 NEWCOMERS_LIMIT_S = 1.0
@@ -52,6 +58,8 @@ class Supervisor:
     def __init__(self, options: JobOptions, log: EventLog) -> None:
         self.options = options
         self.limits = options.limits
+        self.floor = options.floor
+        self.grant = Grant(options.own_nodes)
         self.log = log
         self.roster = Roster(options.nodes)
         self.application = Application()
@@ -72,7 +80,7 @@ class Supervisor:
         # What the parts of the job need of these two.
         self.until, self.notify, self.later = self._tasks.until, self._tasks.notify, self._tasks.later
         self.tell, self.stopped = self.process_sets.tell, self.process_sets.stopped
-        self.kill_process_set = self.process_sets.kill
+        self.kill_process_set, self.remark_on = self.process_sets.kill, self.process_sets.remark_on
         self.services = Services(
             self,
             schedule=options.schedule,
@@ -81,6 +89,8 @@ class Supervisor:
             counters=options.counters,
         )
         self._events = RankEvents(self)
+        self._address: Address | None = None
+        self._agent: AgentLink | None = None
 
     async def run(self) -> int:
         """Run the job.
@@ -113,11 +123,17 @@ class Supervisor:
             await self.process_sets.close()
             shutil.rmtree(folder, ignore_errors=True)
             processes.clear_shared_memory(since=started_at)
+            if self._agent is not None:
+                await self._agent.close(status=self.status, why=self._why)
             await self._say_the_last()
         self.log.write("ended", status=self.status)
         return self.status
 
-    # What the reconfigurer, the commands and the ranks' messages need besides.
+    # What the reconfigurer, the commands, the agent's orders and the ranks' messages need besides.
+
+    def held(self) -> list[str]:
+        """Return the nodes that are the job's, its floor first: given to it, with a launcher, or not free again yet."""
+        return list(dict.fromkeys([self.floor, *self.grant.nodes, *self.process_sets.held()]))
 
     async def start_process_set(self, node: str | None, size: int) -> list[RankId]:
         """Start newcomers on a node, or for None on a new node that the provider chooses.
@@ -156,6 +172,7 @@ class Supervisor:
     def terminate(self) -> None:
         """End the application at its next agreement point, or at once where it has no session."""
         self._terminating = True
+        self.services.open_all_io()
         if self.application.loop is None:
             self.fail("terminated by a command before it reached its first iteration", status=TERMINATED)
         self.tell(self.roster.members[:1], "terminate")
@@ -168,6 +185,10 @@ class Supervisor:
     def reconfigured(self, reconfiguration: Reconfiguration) -> None:
         """Take note that a reconfiguration is over; a pending termination must reach the rank that is rank 0 now."""
         self.log.write("reconfiguration", **reconfiguration.record())
+        if reconfiguration.stage is Stage.DONE:
+            given, left = reconfiguration.given, reconfiguration.vacated
+            self.grant.settle(given=given, left=left, used=self.roster.occupied())
+        self.notify()
         if reconfiguration.stage is Stage.FAILED and not self._failed:
             self._terminal.say(
                 f"flexmpi: reconfiguration {reconfiguration.number} was dropped: {reconfiguration.why}\n"
@@ -206,6 +227,8 @@ class Supervisor:
     def interval_ended(self, latest: IntervalReport) -> None:
         """Take note of what was measured in a sampling interval."""
         self.latest = latest
+        if self._agent is not None:
+            self._agent.sampled(latest)
         self.services.interval_ended(latest, self._first_host())
 
     def _first_host(self) -> str:
@@ -238,6 +261,8 @@ class Supervisor:
         self.roster.members = [rank for unit in self.founders for rank in unit]
         self.log.write("started", ranks=len(self.roster.members), placement=dict(placement), pid=os.getpid())
         self.notify()
+        if self.options.agent is not None:
+            self._look_for_agent(self.options.agent)
         if len(self.founders) > 1:
             await self._bring_founders_together()
 
@@ -251,6 +276,18 @@ class Supervisor:
         for position, unit in enumerate(self.founders):
             self.tell(unit, "assemble", reconfiguration=0, position=position, count=len(self.founders))
 
+    def _look_for_agent(self, folder: Path) -> None:
+        # Not needed by a job without an agent, and loads ZeroMQ and pydantic.
+        from flexmpi.runtime.agent_link import AgentLink
+        from flexmpi.runtime.agent_registration import facts_of
+
+        try:
+            self._agent = AgentLink(self, folder, facts_of(self.options, listening=self._address))
+        except MessageError as error:
+            self.warn(f"this job cannot have an agent: {error}")
+        else:
+            self._agent.start()
+
     async def _listen(self, address: Address) -> asyncio.DatagramTransport:
         commander = Commander(self, self.options.token)
         transport, bound = await listener.listen(address, commander.answer)
@@ -260,6 +297,7 @@ class Supervisor:
             )
         self.show(f"Listening for commands at UDP {bound}")
         self.log.write("listening", host=bound.host, port=bound.port)
+        self._address = bound
         return transport
 
     def _catch_signals(self) -> None:

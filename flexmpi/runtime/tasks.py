@@ -6,8 +6,13 @@ Nothing here knows what the tasks do.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Tasks:
@@ -69,3 +74,27 @@ class Tasks:
         """End all that still runs."""
         for task in list(self._tasks):
             task.cancel()
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Have something done that blocks, and return its result; unlike that of `asyncio.to_thread`, no end waits for it."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(settled: Callable[[], None]) -> None:
+        if not done.done():
+            settled()
+
+    def run() -> None:
+        try:
+            result = work()
+        except BaseException as error:
+            failure = error  # the name of an exception ends with its clause
+            outcome = lambda: done.set_exception(failure)  # noqa: E731
+        else:
+            outcome = lambda: done.set_result(result)  # noqa: E731
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, outcome)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await done

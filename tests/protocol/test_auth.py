@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import socket
@@ -171,6 +172,48 @@ def test_a_munged_that_is_gone_or_silent_is_told_in_time(munge: Munge, tmp_path:
         for ask in (Munge(Path(name, "s"), limit_s=0.2).sign, Munge(Path(name, "s"), limit_s=0.2).read):
             with pytest.raises(AuthenticationError, match=r"munge did not answer within 0\.2 s"):
                 ask(munge.sign("hello"))
+
+
+def beside(munge: Munge, payload: str) -> str:
+    return asyncio.run(munge.sign_beside(payload))
+
+
+def test_munge_beside_other_work_makes_the_same_credentials_and_the_same_errors(
+    munge: Munge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert munge.read(beside(munge, "hello")) == Signed("hello", Identity(os.getuid(), os.getgid()))
+    with pytest.raises(AuthenticationError, match=r"no credential could be made: .*No such file"):
+        beside(Munge(tmp_path / "nowhere"), "hello")
+    with tempfile.TemporaryDirectory(prefix="fx-", dir="/tmp") as name, socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(f"{name}/s")
+        silent.listen()
+        with pytest.raises(AuthenticationError, match=r"munge did not answer within 0\.2 s"):
+            beside(Munge(Path(name, "s"), limit_s=0.2), "hello")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(AuthenticationError, match="cannot run munge: No such file"):
+        beside(munge, "hello")
+
+
+def test_a_munge_that_hangs_ends_with_the_task_that_waits_for_it(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    os.mkfifo(told)
+    hanging = tmp_path / "munge"
+    hanging.write_text(f"#!/bin/sh\necho $$ > {told}\nexec sleep 3600\n")
+    hanging.chmod(0o755)
+
+    async def give_up() -> int:
+        signing = asyncio.create_task(Munge().sign_beside("hello"))
+        pid = int(await asyncio.wait_for(asyncio.to_thread(told.read_text), LIMIT_S))
+        signing.cancel()
+        await asyncio.wait([signing], timeout=LIMIT_S)
+        assert signing.cancelled()
+        return pid
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        pid = asyncio.run(give_up())
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 def test_a_missing_munge_command_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flexmpi.configuration import Node
+from flexmpi.configuration import Node, platform_text
 from flexmpi.errors import ManagerError
 from flexmpi.protocol.slurm_commands import Submission
 from flexmpi.scheduler.managers.local import REMEMBERED, LocalManager
@@ -124,6 +124,7 @@ def test_a_job_is_told_of_itself_and_nothing_of_slurm(managed, tmp_path, monkeyp
         "FLEXMPI_JOB_NODES": "a,b",
         "FLEXMPI_JOB_CORES": "4,2",
         "FLEXMPI_JOB_PARTITION": "local",
+        "FLEXMPI_JOB_PLATFORM": platform_text(NODES),
         "FLEXMPI_SUBMIT_DIR": str(Path.cwd()),
         "FLEXMPI_ARRAY_JOB_ID": str(job_id),
         "FLEXMPI_ARRAY_TASK_ID": "4",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from flexmpi.configuration import Node
+from flexmpi.configuration import Node, platform_text
 from flexmpi.protocol.slurm_commands import Submission
 from flexmpi.scheduler.managers.local_queue import PARTITION
 from flexmpi.scheduler.state import Job
@@ -31,6 +31,7 @@ def job_environment(job: Job, nodes: Sequence[Node], *, directory: str) -> dict[
         "FLEXMPI_JOB_NODES": ",".join(job.nodes),
         "FLEXMPI_JOB_CORES": ",".join(str(cores[name]) for name in job.nodes),
         "FLEXMPI_JOB_PARTITION": PARTITION,
+        "FLEXMPI_JOB_PLATFORM": platform_text(nodes),
         "FLEXMPI_SUBMIT_DIR": directory,
         "FLEXMPI_ARRAY_JOB_ID": job.array_job_id,
         "FLEXMPI_ARRAY_TASK_ID": job.array_task_id,
