@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from flexmpi.cli.demo import shipped
+from flexmpi.cli.demo_job import shipped
 from flexmpi.configuration import read_corefile
 from flexmpi.controller.batch import read_batch
 from flexmpi.controller.controller import Controller, ControllerOptions
