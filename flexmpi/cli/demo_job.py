@@ -30,7 +30,7 @@ TOLERANCE = 1e-10
 LARGEST_ERROR = 1e-6
 ITERATIONS = 2_000
 """About what the solver needs to that tolerance."""
-WANTED_S = 10.0
+WANTED_S = 7.0
 LIMIT_S = 55.0
 
 

@@ -281,7 +281,7 @@ class Agreement:
         parted = perf_counter()
         self._phase(plan, "parted")
         times = [joined - start, moved.balance_s, moved.move_s, parted - parting, parted - start]
-        self._report_done(plan, iteration, times, moved.sent_bytes)
+        self._report_done(plan, iteration, times, moved.received_bytes)
         self.reconfigured()
         return True
 
@@ -295,12 +295,12 @@ class Agreement:
             bridge.Disconnect()
         return rest
 
-    def _report_done(self, plan: Plan, iteration: int, times: list[float], sent_bytes: int) -> None:
+    def _report_done(self, plan: Plan, iteration: int, times: list[float], received_bytes: int) -> None:
         """Tell the supervisor, from the new rank 0, when all ranks have arrived: the slowest rank's times, everybody's bytes."""
         control = self.group.control
         mine, slowest, total = np.array(times), np.empty(len(times)), np.empty(1, dtype=np.int64)
         control.Reduce(mine, slowest, op=MPI.MAX)
-        control.Reduce(np.array([sent_bytes]), total)
+        control.Reduce(np.array([received_bytes]), total)
         if control.rank == 0:
             names = ("join_s", "balance_s", "move_s", "part_s", "stall_s")
             figures = dict(zip(names, slowest.tolist(), strict=True))

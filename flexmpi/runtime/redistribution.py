@@ -57,7 +57,7 @@ def move_object(
     Returns
     -------
     int
-        Bytes that this rank sent to other ranks.
+        Bytes that this rank received from other ranks.
 
     Raises
     ------
@@ -74,10 +74,10 @@ def move_object(
     if ends.same:
         return 0
     block = obj.block(ends.new)
-    sent_bytes = _exchange(comm, moves, obj.local, block, in_place=obj.in_place)
+    received_bytes = _exchange(comm, moves, obj.local, block, in_place=obj.in_place)
     obj.local.flags.writeable = False
     obj.adopt(block, ends.new)
-    return sent_bytes
+    return received_bytes
 
 
 def broadcast_replicated(obj: ReplicatedArray, comm: MPI.Intracomm) -> None:
@@ -211,7 +211,7 @@ def _move_csr(obj: DistributedCSR, comm: MPI.Intracomm, plan: OverlapPlan, ends:
         return 0
     rows = _row_moves(plan, ends)
     lengths = np.empty(len(ends.new), dtype=np.int64)
-    sent_bytes = _exchange(comm, rows, np.diff(obj.indptr), lengths)
+    received_bytes = _exchange(comm, rows, np.diff(obj.indptr), lengths)
     indptr = np.zeros(len(ends.new) + 1, dtype=np.int64)
     np.cumsum(lengths, out=indptr[1:])
     elements = _element_moves(rows, old_starts=obj.indptr, new_starts=indptr)
@@ -220,18 +220,18 @@ def _move_csr(obj: DistributedCSR, comm: MPI.Intracomm, plan: OverlapPlan, ends:
     first = int(firsts[comm.rank])
     indices, data = (room.part(first, first + int(indptr[-1])) for room in rooms)
     old_indices = obj.indices.astype(facts.index_type, copy=False)
-    sent_bytes += _exchange(comm, elements, old_indices, indices, in_place=in_place)
-    sent_bytes += _exchange(comm, elements, obj.data, data, in_place=in_place)
+    received_bytes += _exchange(comm, elements, old_indices, indices, in_place=in_place)
+    received_bytes += _exchange(comm, elements, obj.data, data, in_place=in_place)
     row_cost = None
     if facts.costs_move:
         row_cost = np.empty(len(ends.new), dtype=np.float64)
         old_cost = np.empty(0, dtype=np.float64) if obj.row_cost is None else obj.row_cost
-        sent_bytes += _exchange(comm, rows, old_cost, row_cost)
+        received_bytes += _exchange(comm, rows, old_cost, row_cost)
     for block in (obj.indptr, obj.indices, obj.data, obj.row_cost):
         if block is not None:
             block.flags.writeable = False
     obj.adopt(indptr, indices, data, row_cost=row_cost, rooms=rooms, first=first)
-    return sent_bytes
+    return received_bytes
 
 
 @dataclass(frozen=True)
@@ -282,30 +282,31 @@ def _first_nonzeros(
 def _exchange(
     comm: MPI.Intracomm, moves: _Moves, old: NDArray[Any], new: NDArray[Any], *, in_place: bool = False
 ) -> int:
-    """Send the parts of the old block, receive those of the new one; return the bytes sent to other ranks.
+    """Send the parts of the old block, receive those of the new one; return the bytes received from others.
 
     What stays is copied, unless both blocks have it ``in_place``.
     """
     incoming, outgoing = _bytes_of(new), _bytes_of(old)
     # A block without a single byte has no bytes in any row; both ends of a message find that out by themselves.
     row_bytes = new.dtype.itemsize * int(np.prod(new.shape[1:], dtype=np.int64))
-    requests = [
-        comm.Irecv([piece, MPI.BYTE], source=peer)
-        for peer, start, stop in moves.receives
-        for piece in _pieces(incoming[start * row_bytes : stop * row_bytes])
+    requests = []
+    received_bytes = 0
+    for peer, start, stop in moves.receives:
+        for piece in _pieces(incoming[start * row_bytes : stop * row_bytes]):
+            requests.append(comm.Irecv([piece, MPI.BYTE], source=peer))
+            received_bytes += piece.nbytes
+    requests += [
+        comm.Isend([piece, MPI.BYTE], dest=peer)
+        for peer, start, stop in moves.sends
+        for piece in _pieces(outgoing[start * row_bytes : stop * row_bytes])
     ]
-    sent_bytes = 0
-    for peer, start, stop in moves.sends:
-        for piece in _pieces(outgoing[start * row_bytes : stop * row_bytes]):
-            requests.append(comm.Isend([piece, MPI.BYTE], dest=peer))
-            sent_bytes += piece.nbytes
     if not in_place:
         source, target = moves.keep_from, moves.keep_to
         incoming[target.start * row_bytes : target.stop * row_bytes] = outgoing[
             source.start * row_bytes : source.stop * row_bytes
         ]
     MPI.Request.Waitall(requests)
-    return sent_bytes
+    return received_bytes
 
 
 def _bytes_of(block: NDArray[Any]) -> NDArray[np.uint8]:

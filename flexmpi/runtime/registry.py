@@ -26,11 +26,11 @@ Object = DistributedArray | DistributedCSR | ReplicatedArray | State
 
 @dataclass(frozen=True)
 class Moved:
-    """What a redistribution took on this rank: seconds to choose the shares and to move, bytes sent to other ranks."""
+    """What a redistribution took on this rank: seconds to choose the shares and to move, bytes received from others."""
 
     balance_s: float
     move_s: float
-    sent_bytes: int
+    received_bytes: int
 
 
 class Registry:
@@ -144,7 +144,7 @@ class Registry:
         return Moved(
             sum(part.balance_s for part in parts),
             sum(part.move_s for part in parts),
-            sum(part.sent_bytes for part in parts),
+            sum(part.received_bytes for part in parts),
         )
 
     def replicate(self, comm: MPI.Intracomm, *, first_newcomer: int) -> None:
@@ -196,13 +196,13 @@ class Registry:
         costed = [known for known in members if isinstance(known, DistributedCSR) and known.balance == "nonzeros"]
         new = redistribution.balanced_distribution(space.rows, weights, costed[0] if costed else None, comm, old)
         balanced = perf_counter()
-        sent_bytes = 0
+        received_bytes = 0
         for declared in members:
             if isinstance(declared, DistributedArray | DistributedCSR):
-                sent_bytes += redistribution.move_object(declared, comm, old, new, comm.rank)
+                received_bytes += redistribution.move_object(declared, comm, old, new, comm.rank)
                 progress()
         space.distribution, space.rank = new, comm.rank
-        return Moved(balanced - start, perf_counter() - balanced, sent_bytes)
+        return Moved(balanced - start, perf_counter() - balanced, received_bytes)
 
     @staticmethod
     def _in_space(declared: Object, space: RowSpace) -> bool:

@@ -70,6 +70,17 @@ def test_a_newcomer_gets_its_part_of_everything(start: Start, corefile: Path) ->
     assert contract.end()[0] == 1
 
 
+def test_the_bytes_of_a_change_are_all_that_went_from_a_rank_to_another(start: Start, corefile: Path) -> None:
+    # 1000 rows of five floats and a counter, of which half go to the newcomer, and come back when it leaves.
+    counting = (PROGRAMS / "counting.py", "--pause=0.002")
+    application = start(f"--corefile={corefile}", "-n1", "--interval=0.05s", "--quiet", *counting)
+    application.wait_for("loop")
+    assert application.change("6:lhost:1")["bytes"] == 500 * 6 * 8
+    assert application.change("6:lhost:-1")["bytes"] == 500 * 6 * 8
+    application.send("5:")
+    application.finish()
+
+
 def test_three_process_sets_on_two_nodes_join_in_one_move(start: Start, corefile: Path) -> None:
     contract = Contract(start, corefile, "-n1")
     done = contract.application.change("6:lhost:1:node2:2:node3:1")

@@ -130,9 +130,9 @@ def move_one(objects: Objects, obj: DistributedArray | DistributedCSR, old: Dist
     """Move an object, checking the bytes reported and what becomes of the old blocks."""
     plan = overlap_plan(old, new, rank)
     before = blocks_of(obj)
-    sent_bytes = move_object(obj, comm, old, new, rank)
-    possible = [objects.row_bytes(obj, rows) for _, rows in plan.sends]
-    assert sum(map(min, possible)) <= sent_bytes <= sum(map(max, possible)), (obj, sent_bytes, possible)
+    received_bytes = move_object(obj, comm, old, new, rank)
+    possible = [objects.row_bytes(obj, rows) for _, rows in plan.receives]
+    assert sum(map(min, possible)) <= received_bytes <= sum(map(max, possible)), (obj, received_bytes, possible)
     for block, after in zip(before, blocks_of(obj), strict=True):
         if old.interval(rank) == new.interval(rank):
             assert after is block, obj
@@ -294,8 +294,8 @@ def large(_: int) -> str:
     marks = np.array(sorted({*range(0, elements, 39_999_983), *ends, elements - 1}))
     if rank == 0:
         array.local.reshape(-1)[marks] = marks % 101 + 1
-    sent_bytes = move_object(array, comm, old, new, rank)
-    assert sent_bytes == (elements if rank == 0 else 0)
+    received_bytes = move_object(array, comm, old, new, rank)
+    assert received_bytes == (elements if rank == 1 else 0)
     assert array.local.shape == (rows if rank == 1 else 0, columns)
     if rank == 1:
         assert (array.local.reshape(-1)[marks] == marks % 101 + 1).all()
