@@ -5,19 +5,26 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version-check
 
+DEMO_CLUSTER := /tmp/flexmpi-demo-cluster
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint soak clean
+.PHONY: help install demo demo-slurm test lint soak clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
 help: ## Show these lines
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(VENV)/.installed ## Install FlexMPI and MPICH into .venv (PYTHON=... chooses the interpreter, 3.11 or newer)
 	@:
 
-demo: $(VENV)/.installed ## Run the demo: a small job grows and shrinks on this machine
+demo: $(VENV)/.installed ## Run the demo: elastic jobs on virtual nodes of this machine, alone and with an agent
 	@$(BIN)/flexmpi demo
+
+demo-slurm: $(VENV)/.installed $(VENV)/.slurm-tried ## Run the demo's cluster on a real Slurm that is made for it
+	@$(BIN)/python slurm/devcluster up --nodes 4 --folder $(DEMO_CLUSTER)
+	@trap '$(BIN)/python slurm/devcluster down --folder $(DEMO_CLUSTER)' EXIT; \
+		eval "$$($(BIN)/python slurm/devcluster env --folder $(DEMO_CLUSTER))"; $(BIN)/flexmpi demo --slurm
 
 test: lint $(VENV)/.slurm-tried ## Run the checks of `make lint`, then the tests
 	@$(BIN)/python -m pytest -m "not soak"

@@ -212,7 +212,7 @@ class Agent:
             return
         for member in self.ledger.members.values():
             promised = {node for order in self.ledger.orders_of(member.key) for node in order.joining}
-            if left := [node for node in member.arriving if node not in promised]:
+            if left := [node for node in (*member.arriving, *member.departing) if node not in promised]:
                 self._manager.take_back(member.job.job_id, left)
 
     def view(self) -> View:

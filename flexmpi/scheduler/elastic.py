@@ -25,7 +25,9 @@ class ElasticJob:
     held
         The nodes it says it has, the one it cannot give back (its floor) first.
     arriving
-        Nodes that the resource manager has for it and that it has not told of: on their way in or out.
+        Nodes that the resource manager has for it and that it has not told of: on their way in.
+    departing
+        Nodes that it has left and that the resource manager has not freed yet: on their way out.
     joining, leaving
         Nodes that an open order gives it or takes from it.
     suitable
@@ -45,6 +47,7 @@ class ElasticJob:
     partitions: tuple[str, ...] = ()
     held: tuple[str, ...]
     arriving: tuple[str, ...] = ()
+    departing: tuple[str, ...] = ()
     joining: tuple[str, ...] = ()
     leaving: tuple[str, ...] = ()
     minimum_nodes: int

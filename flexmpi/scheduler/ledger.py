@@ -24,7 +24,7 @@ from flexmpi.protocol.messages import (
     Unknown,
 )
 from flexmpi.scheduler.orders import Order, Stage
-from flexmpi.scheduler.state import Job, Snapshot
+from flexmpi.scheduler.state import Job, JobState, Snapshot
 from flexmpi.scheduler.supply import companions, nodes_of
 
 LARGEST_BACK_OFF = 16
@@ -57,8 +57,8 @@ class Member:
         From where it registered last.
     ranks
         Of each node it holds, by its own word; its floor first.
-    arriving
-        Nodes that the manager has for it and it has not told of.
+    arriving, departing
+        Nodes that the manager has for it and it has not told of: on their way in; or out, as it has left them.
     changed_at, wait_until
         When it last changed, and until when it is left alone after failures.
     node_seconds
@@ -72,6 +72,7 @@ class Member:
     registered_at: float
     ranks: dict[str, int]
     arriving: tuple[str, ...] = ()
+    departing: tuple[str, ...] = ()
     companions: tuple[Job, ...] = ()
     changed_at: float | None = None
     failures: int = 0
@@ -93,13 +94,16 @@ class Member:
     @property
     def nodes(self) -> tuple[str, ...]:
         """All nodes it has, by its own word or the manager's."""
-        return tuple(dict.fromkeys((*self.held, *self.arriving)))
+        return tuple(dict.fromkeys((*self.held, *self.arriving, *self.departing)))
 
     def hear(self, nodes: Collection[NodeRanks], now: float) -> None:
         """Take its word for what it holds."""
         self.heard_at = now
         if nodes:
-            self.ranks = {one.node: one.ranks for one in nodes}
+            ranks = {one.node: one.ranks for one in nodes}
+            left = [node for node in self.ranks if node not in ranks]
+            self.departing = tuple(node for node in (*self.departing, *left) if node not in ranks)
+            self.ranks = ranks
 
 
 @dataclass
@@ -276,14 +280,23 @@ class Ledger:
             if job is None:
                 continue
             member.job, member.companions = job, groups.get(job.job_id, ())
-            known = set(member.held)
-            member.arriving = tuple(node for node in nodes_of(job, member.companions) if node not in known)
+            self._tell_arriving_from_departing(member)
             member.node_seconds += elapsed_s * len(member.nodes)
         for order in list(self.orders.values()):
             if order.key not in self.members and order.job_id is not None:
                 job = snapshot.job_of.get(order.job_id)
                 if job is None or job.is_ended:
                     self._close(order, Stage.FAILED, now, why="the job has ended")
+
+    @staticmethod
+    def _tell_arriving_from_departing(member: Member) -> None:
+        """Sort what the manager has for a job and it does not hold: what it has left, or what ends, is on its way out."""
+        ending = {
+            node for job in member.companions if job.state is JobState.COMPLETING for node in job.nodes
+        } | set(member.departing)
+        others = [node for node in nodes_of(member.job, member.companions) if node not in member.ranks]
+        member.departing = tuple(node for node in others if node in ending)
+        member.arriving = tuple(node for node in others if node not in ending)
 
     def forget(self, key: str, why: str, now: float) -> None:
         """Let go of a job that is over."""

@@ -97,6 +97,7 @@ def _elastic(
         partitions=job.partitions,
         held=member.held,
         arriving=member.arriving,
+        departing=member.departing,
         joining=tuple(node for order in orders for node in order.joining),
         leaving=tuple(node for order in orders for node in order.leaving),
         minimum_nodes=said.minimum_nodes,

@@ -46,7 +46,7 @@ def seat_waiting(view: View) -> Seating:
     those behind it that want the same nodes: they would have to overtake it.
     """
     seating = Seating(free=list(view.free))
-    coming = {node for job in view.jobs for node in job.leaving}
+    coming = {node for job in view.jobs for node in (*job.leaving, *job.departing)}
     blocked: set[str] = set()
     for waiting in view.waiting:
         kept = [node for node in (*sorted(coming), *seating.free) if node in waiting.suitable]
