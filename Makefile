@@ -13,7 +13,7 @@ DEMO_CLUSTER := /tmp/flexmpi-demo-cluster
 MAKEFLAGS += --no-print-directory
 
 help: ## Show these lines
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(VENV)/.installed ## Install FlexMPI and MPICH into .venv (PYTHON=... chooses the interpreter, 3.11 or newer)
 	@:

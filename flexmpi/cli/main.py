@@ -8,54 +8,30 @@ from importlib import import_module
 import click
 
 from flexmpi import __version__
-from flexmpi.errors import ConfigurationError, FlexMPIError
+from flexmpi.errors import FlexMPIError
 
-ALONE = {name: name for name in ("agent", "controller", "demo", "doctor", "run", "send")}
-"""Commands and the modules they are in. One is loaded when it is asked for: a job need not wait for what others are made of."""
-WITH_AGENT = {
-    "balance": "resize",
-    "expand": "resize",
-    "history": "lists",
-    "jobs": "lists",
-    "mode": "settings",
-    "nodes": "lists",
-    "policy": "settings",
-    "shrink": "resize",
-    "stop": "resize",
-    "submit": "submit",
+MODULES = {
+    **{name: name for name in ("agent", "controller", "demo", "doctor", "run", "send", "submit")},
+    **dict.fromkeys(("history", "jobs", "nodes"), "lists"),
+    **dict.fromkeys(("balance", "expand", "shrink", "stop"), "resize"),
+    **dict.fromkeys(("mode", "policy"), "settings"),
 }
-"""Commands that speak to an agent, and the modules they are in, which need libraries that no job needs."""
-LIBRARIES = ("pydantic", "zmq")
-REMEDY = "needs pip install 'flexmpi[agent]'"
+"""Commands and the modules they are in. One is loaded when it is asked for: a job need not wait for what others are made of."""
 
 
 class Commands(click.Group):
-    """All commands; those of `WITH_AGENT` say what to install where it is missing."""
+    """All commands, each loaded when it is asked for."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         """Return the names of all."""
-        return sorted([*ALONE, *WITH_AGENT])
+        return sorted(MODULES)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         """Return a command; None where there is none of this name."""
-        module = {**ALONE, **WITH_AGENT}.get(name)
-        if module is None:
+        if name not in MODULES:
             return None
-        try:
-            command: click.Command = getattr(import_module(f"flexmpi.cli.{module}"), name)
-        except ModuleNotFoundError as error:
-            if name in ALONE or error.name not in LIBRARIES:
-                raise
-            return _unusable(name)
+        command: click.Command = getattr(import_module(f"flexmpi.cli.{MODULES[name]}"), name)
         return command
-
-
-def _unusable(name: str) -> click.Command:
-    def fail() -> None:
-        raise ConfigurationError(f"flexmpi {name} {REMEDY}")
-
-    anything = {"ignore_unknown_options": True, "allow_extra_args": True}
-    return click.Command(name, callback=fail, help=REMEDY, context_settings=anything)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
