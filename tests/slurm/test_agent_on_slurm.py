@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,16 +33,18 @@ def nothing_runs_on(cluster: Any) -> Iterator[None]:
 
 
 @pytest.fixture
-def agent(cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., ClusterAgent]]:
+def agent(cluster: Any) -> Iterator[Callable[..., ClusterAgent]]:
     agents: list[ClusterAgent] = []
 
     def start(**settings: object) -> ClusterAgent:
-        agents.append(ClusterAgent(cluster, tmp_path_factory.mktemp("a"), **settings))
+        # Not below pytest's own folder, which other users cannot enter.
+        agents.append(ClusterAgent(cluster, Path(tempfile.mkdtemp(prefix="fx-agent-", dir="/tmp")), **settings))
         return agents[-1]
 
     yield start
     for each in agents:
         each.close()
+        shutil.rmtree(each.folder)
 
 
 @pytest.fixture
