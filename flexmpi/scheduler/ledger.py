@@ -291,9 +291,9 @@ class Ledger:
     @staticmethod
     def _tell_arriving_from_departing(member: Member) -> None:
         """Sort what the manager has for a job and it does not hold: what it has left, or what ends, is on its way out."""
-        ending = {
-            node for job in member.companions if job.state is JobState.COMPLETING for node in job.nodes
-        } | set(member.departing)
+        ending = {node for job in member.companions if job.state is JobState.COMPLETING for node in job.nodes} | set(
+            member.departing
+        )
         others = [node for node in nodes_of(member.job, member.companions) if node not in member.ranks]
         member.departing = tuple(node for node in others if node in ending)
         member.arriving = tuple(node for node in others if node not in ending)

@@ -46,6 +46,7 @@ class SimulatedJob:
     fence: Fence = field(default_factory=Fence)
     memory: dict[str, Acknowledged | Done | Failed] = field(default_factory=dict)
     working: list[tuple[float, Resize]] = field(default_factory=list)
+    going: dict[str, float] = field(default_factory=dict)
     registered: bool = False
     over: bool = False
 
@@ -132,9 +133,8 @@ class SimulatedWorld:
     def taken(self) -> dict[str, list[int]]:
         owners: dict[str, list[int]] = {node: [] for node in NODES}
         for job in self.jobs.values():
-            if not job.over:
-                for node in job.nodes:
-                    owners[node].append(job.job_id)
+            for node in [*([] if job.over else job.nodes), *job.going]:
+                owners[node].append(job.job_id)
         for job_id, (_, nodes) in self.rigid.items():
             for node in nodes:
                 owners[node].append(job_id)
@@ -160,11 +160,10 @@ class SimulatedWorld:
         for job in self.jobs.values():
             state = JobState.COMPLETED if job.over else JobState.RUNNING
             jobs.append(self._job(job.job_id, "elastic", state, job.nodes[:1], 1))
-            if not job.over:
-                jobs += [
-                    self._job(1000 * job.job_id + int(node[4:]), f"flexmpi-{job.job_id}", state, [node], 1)
-                    for node in job.nodes[1:]
-                ]
+            jobs += [
+                self._job(1000 * job.job_id + int(node[4:]), f"flexmpi-{job.job_id}", JobState.RUNNING, [node], 1)
+                for node in [*([] if job.over else job.nodes[1:]), *job.going]
+            ]
         for job_id, (wanted, held) in self.rigid.items():
             jobs.append(self._job(job_id, "rigid", JobState.RUNNING if held else JobState.PENDING, held, wanted))
         return Snapshot(taken_at=self.now, nodes=nodes, jobs=tuple(jobs))
@@ -223,6 +222,7 @@ class SimulatedWorld:
     def work(self) -> None:
         """Jobs carry out what they have taken: a node that somebody else has taken meanwhile is not granted."""
         for job in self.jobs.values():
+            job.going = {node: until for node, until in job.going.items() if until > self.now}
             for due in [each for each in job.working if each[0] <= self.now]:
                 job.working.remove(due)
                 command = due[1]
@@ -233,6 +233,8 @@ class SimulatedWorld:
                     answer: Done | Failed = Failed(id=command.id, why="not granted", nodes=job.held)
                 else:
                     job.nodes = [node for node in job.nodes if node not in command.leave] + list(command.add)
+                    # Slurm takes its time to end what ran there.
+                    job.going |= {node: self.now + self.random.uniform(0, 4) for node in command.leave}
                     answer = Done(id=command.id, nodes=job.held)
                 job.memory[command.id] = answer
                 self.send(job.job_id, answer, to_agent=True)

@@ -81,6 +81,13 @@ def test_nodes_on_their_way_out_count_for_the_job_that_waits_for_them() -> None:
     assert fill(view(shrinking, job("b", NODES[4:8]), waiting=(waiting(2),))) == ()
 
 
+def test_nodes_that_a_job_has_left_are_not_its_size_and_will_be_free() -> None:
+    shrunk = job("a", NODES[:2], departing=("node2",))
+    assert shrunk.size == 2
+    assert fair(view(shrunk, job("b", NODES[4:6]))) == ()
+    assert fill(view(shrunk, job("b", NODES[4:8]), waiting=(waiting(1),))) == ()
+
+
 def test_only_nodes_that_the_waiting_job_can_use_are_given_back() -> None:
     (decision,) = fill(view(job("a", NODES[:4]), waiting=(waiting(1, suitable=("node2",)),)))
     assert decision.leave == ("node2",)
