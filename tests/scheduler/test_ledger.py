@@ -201,7 +201,10 @@ class SimulatedWorld:
 
     def send(self, job_id: int, message: object, *, to_agent: bool) -> None:
         if self.random.random() >= self.loss:
-            self.post.append((self.now + self.random.uniform(0, 1.5), job_id, to_agent, message))
+            # Late, but in their order, as over one connection.
+            before = [at for at, other, direction, _ in self.post if (other, direction) == (job_id, to_agent)]
+            at = max([*before, self.now + self.random.uniform(0, 1.5)])
+            self.post.append((at, job_id, to_agent, message))
 
     def deliver(self) -> None:
         due = [each for each in self.post if each[0] <= self.now]
