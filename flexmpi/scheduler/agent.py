@@ -22,24 +22,18 @@ from flexmpi.errors import (
 )
 from flexmpi.protocol.auth import Action, Authority, Identity, identify, may
 from flexmpi.protocol.messages import (
-    Balance,
-    Command,
     FromAgent,
     Register,
     Rejected,
-    Resize,
-    Stop,
-    decode_from_agent,
 )
-from flexmpi.protocol.requests import AnyRequest, HistoryRow, Mode, Outcome, Reply, Request, decode_to_agent
+from flexmpi.protocol.requests import AnyRequest, HistoryRow, Mode, Reply, Request, decode_to_agent
 from flexmpi.protocol.slurm_commands import Submission
 from flexmpi.scheduler.desk import Desk
 from flexmpi.scheduler.elastic import Decision, View
-from flexmpi.scheduler.journal import Entry, Journal, fresh_id
-from flexmpi.scheduler.ledger import Ledger, Member, Timing
-from flexmpi.scheduler.listing import name_of
+from flexmpi.scheduler.journal import LARGEST_BELIEVED_EPOCH, Journal, fresh_id
+from flexmpi.scheduler.ledger import Ledger, Timing
 from flexmpi.scheduler.managers import Lender, ResourceManager
-from flexmpi.scheduler.orders import AnyCommand, Order, Stage
+from flexmpi.scheduler.orderbook import OrderBook
 from flexmpi.scheduler.policies import NEEDS_ALL_JOBS, POLICIES
 from flexmpi.scheduler.server import Server
 from flexmpi.scheduler.settings import AgentSettings
@@ -108,37 +102,17 @@ class Agent:
         if self.policy not in POLICIES:
             raise ConfigurationError(f"unknown policy {self.policy!r} (there are {', '.join(POLICIES)})")
         self.ledger = Ledger(_timing(settings), epoch=journal.next_epoch())
-        self._inherit()
+        self.orders = OrderBook(self.ledger, journal=journal, manager=manager, clock=clock)
+        self.orders.inherit()
         self.snapshot = Snapshot(taken_at=0.0, nodes=(), jobs=())
         self._desk = Desk(self)
         self._usage = journal.usage()
         self._idle_since: dict[str, float] = {}
-        self._observed: dict[str, str] = {}
         self._problem: str | None = None
         self._looked_at: float | None = None
         self._looking = asyncio.Lock()
         self._checking = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
-
-    def _inherit(self) -> None:
-        """Take over what an earlier agent left open: its nodes stay promised until the job says what became of it."""
-        for entry in self._journal.open_entries():
-            command = None if entry.command is None else decode_from_agent(entry.command.encode())
-            if entry.job_key is None or not isinstance(command, Resize | Balance | Stop):
-                self._journal.close_entry(entry.id, "failed", why="the agent was restarted", at=self.now())
-                continue
-            self.ledger.order(
-                Order(
-                    key=entry.job_key,
-                    job_id=entry.job_id,
-                    command=command,
-                    what=entry.what,
-                    decided_at=entry.decided_at,
-                    by_hand=entry.uid is not None,
-                    uid=entry.uid,
-                    inherited=True,
-                )
-            )
 
     async def run(self, *, ready: Callable[[], None] = lambda: None) -> None:
         """Work until cancelled.
@@ -179,7 +153,7 @@ class Agent:
             self._say_once(f"the resource manager cannot be read: {error}")
         else:
             self._say_once(None)
-            self._account_for_nodes()
+            self.orders.free_what_was_left()
             self._act(self._decide())
         self.ledger.deliver(self.now())
         self.flush()
@@ -206,15 +180,6 @@ class Agent:
             free = free_nodes(self.snapshot, self.ledger, self.territory)
             self._idle_since = still_free(free, self._idle_since, now)
 
-    def _account_for_nodes(self) -> None:
-        """Where jobs cannot ask for nodes themselves: free those they have left."""
-        if not isinstance(self._manager, Lender):
-            return
-        for member in self.ledger.members.values():
-            promised = {node for order in self.ledger.orders_of(member.key) for node in order.joining}
-            if left := [node for node in (*member.arriving, *member.departing) if node not in promised]:
-                self._manager.take_back(member.job.job_id, left)
-
     def view(self) -> View:
         """Return what a policy decides by now."""
         return build_view(
@@ -240,108 +205,20 @@ class Agent:
     def _act(self, decisions: tuple[Decision, ...]) -> None:
         cause = "mode off" if self.mode == "off" else f"policy {self.policy}"
         if self.mode == "observe":
-            self._observe(decisions, cause)
+            self.orders.observe(decisions, cause)
             return
         for decision in decisions:
             try:
-                self.resize(decision, cause=f"{cause}: {decision.why}", order_id=fresh_id())
+                self.orders.resize(decision, cause=f"{cause}: {decision.why}", order_id=fresh_id())
             except CommandError as error:
                 log.warning("%s: %s", decision.summary(), error)
-
-    def _observe(self, decisions: tuple[Decision, ...], cause: str) -> None:
-        """Record what would be done, once for as long as it stays the same."""
-        seen = {decision.key: decision.summary() for decision in decisions}
-        for decision in decisions:
-            if self._observed.get(decision.key) != decision.summary():
-                member = self.ledger.members[decision.key]
-                entry = Entry(
-                    id=fresh_id(),
-                    decided_at=self.now(),
-                    job_key=member.key,
-                    job_id=member.job.job_id,
-                    what=f"job {name_of(member.job)}: {decision.summary()}",
-                    cause=f"{cause}: {decision.why}",
-                    outcome="observed",
-                    epoch=self.ledger.epoch,
-                )
-                log.info("would do: %s (%s)", entry.what, entry.cause)
-                self._journal.record(entry)
-        self._observed = seen
-
-    def resize(self, decision: Decision, *, cause: str, order_id: str, uid: int | None = None) -> Order:
-        """Order a job to change its nodes: recorded first, then lent where that is needed, then sent.
-
-        Raises
-        ------
-        CommandError
-            The nodes are not free any more.
-        """
-        member = self.ledger.members[decision.key]
-        command = Resize(id=order_id, epoch=self._epoch(), cause=cause, add=decision.add, leave=decision.leave)
-        order = self._record(member, command, what=decision.summary(), uid=uid)
-        if decision.add and isinstance(self._manager, Lender):
-            try:
-                self._manager.lend(member.job.job_id, decision.add)
-            except ManagerError as error:
-                self._journal.close_entry(order.id, "failed", why=str(error), at=self.now())
-                raise CommandError(str(error)) from None
-        self._give(order)
-        return order
-
-    def command(
-        self, member: Member, command: type[Command], *, cause: str, order_id: str, uid: int | None = None
-    ) -> Order:
-        """Order a job to balance or stop."""
-        made = command(id=order_id, epoch=self._epoch(), cause=cause)
-        order = self._record(member, made, what=str(getattr(made, "kind")), uid=uid)  # type: ignore[arg-type]  # noqa: B009
-        self._give(order)
-        return order
-
-    def _epoch(self) -> int:
-        self._journal.raise_epoch(self.ledger.newest_epoch)
-        return self._journal.next_epoch()
-
-    def _record(self, member: Member, command: AnyCommand, *, what: str, uid: int | None) -> Order:
-        """Write an order down; what is not on disk is not done."""
-        now, job_id = self.now(), member.job.job_id
-        order = Order(
-            key=member.key,
-            job_id=job_id,
-            command=command,
-            what=f"job {name_of(member.job)}: {what}",
-            decided_at=now,
-            by_hand=uid is not None,
-            uid=uid,
-        )
-        self._journal.record(
-            Entry(
-                id=order.id,
-                decided_at=now,
-                job_key=member.key,
-                job_id=job_id,
-                what=order.what,
-                cause=command.cause,
-                epoch=command.epoch,
-                command=command.model_dump_json(),
-                uid=uid,
-            )
-        )
-        return order
-
-    def _give(self, order: Order) -> None:
-        log.info("%s (%s) [%s]", order.what, order.command.cause, order.id)
-        self.ledger.order(order)
-        self.ledger.deliver(self.now())
 
     def flush(self) -> None:
         """Send what is to be sent, and record what is over."""
         for connection, message in self.ledger.take_outgoing():
             self.send(connection, message)
         for order in self.ledger.take_ended():
-            outcome: Outcome = "done" if order.stage is Stage.DONE else "failed"
-            at = order.ended_at if order.ended_at is not None else self.now()
-            self._journal.close_entry(order.id, outcome, why=order.why, cost=order.cost, at=at)
-            log.info("%s: %s%s [%s]", order.what, outcome, f": {order.why}" if order.why else "", order.id)
+            self.orders.close(order)
             self._desk.order_ended(order)
 
     def send(self, connection: bytes, message: Reply | FromAgent) -> None:
@@ -358,7 +235,8 @@ class Agent:
         """Put a mode in force, over restarts too."""
         self._journal.set_setting("mode", mode)
         log.info("mode %s", mode)
-        self.mode, self._observed = mode, {}
+        self.mode = mode
+        self.orders.forget_observed()
 
     def change_policy(self, name: str) -> None:
         """Put a policy in force, over restarts too.
@@ -371,7 +249,8 @@ class Agent:
         self._require_sight(name, CommandError)
         self._journal.set_setting("policy", name)
         log.info("policy %s", name)
-        self.policy, self._observed = name, {}
+        self.policy = name
+        self.orders.forget_observed()
 
     def _require_sight(self, policy: str, error: type[FlexMPIError]) -> None:
         if policy in NEEDS_ALL_JOBS and "jobs" in self.snapshot.hidden:
@@ -454,6 +333,8 @@ class Agent:
         """
         if said.job_id is None:
             raise AuthenticationError("it runs in no job of the resource manager")
+        if said.epoch > LARGEST_BELIEVED_EPOCH:
+            raise AuthenticationError(f"epoch {said.epoch} is none that an agent has given out")
         await self._look(since=self.now())
         job = self.snapshot.job_of.get(said.job_id)
         if job is None or job.is_ended:

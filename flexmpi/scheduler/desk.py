@@ -9,7 +9,7 @@ from typing import Protocol
 from flexmpi.errors import CommandError, FlexMPIError
 from flexmpi.protocol.auth import Identity, may
 from flexmpi.protocol.messages import Balance as BalanceCommand
-from flexmpi.protocol.messages import Command, Done, Failed, FromAgent, NodeRanks, Rejected
+from flexmpi.protocol.messages import Done, Failed, FromAgent, NodeRanks, Rejected
 from flexmpi.protocol.messages import Stop as StopCommand
 from flexmpi.protocol.requests import (
     Accepted,
@@ -33,9 +33,10 @@ from flexmpi.protocol.requests import (
 )
 from flexmpi.protocol.slurm_commands import Submission
 from flexmpi.scheduler.byhand import expansion, shrinking
-from flexmpi.scheduler.elastic import Decision, View
+from flexmpi.scheduler.elastic import View
 from flexmpi.scheduler.ledger import Ledger, Member
 from flexmpi.scheduler.listing import find_member, job_list, name_of, node_list
+from flexmpi.scheduler.orderbook import OrderBook
 from flexmpi.scheduler.orders import Order, Stage
 from flexmpi.scheduler.policies import POLICIES
 from flexmpi.scheduler.state import Snapshot
@@ -48,6 +49,7 @@ class Office(Protocol):
     """What the agent offers its desk."""
 
     ledger: Ledger
+    orders: OrderBook
     snapshot: Snapshot
     territory: Territory
     mode: Mode
@@ -62,12 +64,6 @@ class Office(Protocol):
 
     def new_id(self) -> str:
         """Return an id for a command."""
-
-    def resize(self, decision: Decision, *, cause: str, order_id: str, uid: int) -> Order:
-        """Order a job to change its nodes."""
-
-    def command(self, member: Member, command: type[Command], *, cause: str, order_id: str, uid: int) -> Order:
-        """Order a job to balance or stop."""
 
     def change_mode(self, mode: Mode) -> None:
         """Put a mode in force."""
@@ -169,10 +165,10 @@ class Desk:
         accepted = Accepted(id=order_id, what=what, job=job, dry_run=request.dry_run)
         if not request.dry_run:
             if isinstance(request, Expand | Shrink):
-                office.resize(decision, cause=cause, order_id=order_id, uid=uid)
+                office.orders.resize(decision, cause=cause, order_id=order_id, uid=uid)
             else:
                 command = BalanceCommand if isinstance(request, Balance) else StopCommand
-                office.command(member, command, cause=cause, order_id=order_id, uid=uid)
+                office.orders.command(member, command, cause=cause, order_id=order_id, uid=uid)
             self._asked[order_id] = connection
         office.send(connection, accepted)
 

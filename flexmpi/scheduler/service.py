@@ -47,7 +47,8 @@ async def serve(settings: AgentSettings) -> None:
             authority=_authority(settings),
             clock=time.time,
         )
-        address = f"tcp://{settings.agent.advertised}:{server.port}"
+        host = settings.agent.advertised
+        address = f"tcp://{f'[{host}]' if ':' in host else host}:{server.port}"
 
         def ready() -> None:
             publish(
