@@ -19,8 +19,6 @@ NODE_SHOWN = "node,count,cores,state,job,why"
 HISTORY_SHOWN = "time,job,outcome,stall,moved,what,cause,why"
 OUTCOME_SHOWN = "job,outcome,stall,moved,what,why"
 
-_MILLISECONDS_UNTIL_S = 10.0
-
 
 def size(row: JobRow) -> str:
     """Return how many nodes a job holds and may hold: ``3 (1-6)``; ``3`` where these are the same."""
@@ -31,11 +29,13 @@ def size(row: JobRow) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as short as a person wants it: ``0.4 ms``, ``18 ms``, ``12.3 s``."""
-    if seconds >= _MILLISECONDS_UNTIL_S:
-        return f"{seconds:.1f} s"
+    """Return a time as short as a person wants it: ``0.4 ms``, ``18 ms``, ``1.99 s``, ``12.3 s``."""
     milliseconds = 1e3 * seconds
-    return f"{milliseconds:.1f} ms" if round(milliseconds, 1) < 10 else f"{milliseconds:.0f} ms"
+    if round(milliseconds, 1) < 10:
+        return f"{milliseconds:.1f} ms"
+    if round(milliseconds) < 1000:
+        return f"{milliseconds:.0f} ms"
+    return f"{seconds:.2f} s" if round(seconds, 2) < 10 else f"{seconds:.1f} s"
 
 
 def local_time(seconds: float) -> str:

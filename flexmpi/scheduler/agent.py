@@ -270,7 +270,9 @@ class Agent:
         """
         if not isinstance(self._manager, Lender):
             raise CommandError("this agent takes no jobs: submit them with sbatch")
-        return self._manager.submit(submission)
+        job_id = self._manager.submit(submission)
+        self.snapshot = self._manager.snapshot()  # it is in memory; who looks now expects to see the job
+        return job_id
 
     # Messages.
 

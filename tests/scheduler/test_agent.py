@@ -405,3 +405,12 @@ def test_an_agent_killed_in_the_middle_of_an_order_grants_no_node_twice_and_lose
             assert entry.outcome == ("failed" if stage == "decided" else "done")
 
     play(test)
+
+
+def test_a_job_that_was_submitted_is_there_for_who_looks_next(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with a_world(tmp_path) as world:
+            job_id = world.agent.submit(Submission(script=WAITS, output="/dev/null"))
+            assert job_id in world.agent.snapshot.job_of
+
+    play(test)
