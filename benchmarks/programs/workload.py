@@ -64,6 +64,12 @@ def felt(begins: Sequence[float], changes: Sequence[int]) -> list[float]:
     return [float(lengths[max(0, at - NEIGHBOURS) : at + NEIGHBOURS].max()) - normal for at in changes]
 
 
+def longest(begins: Sequence[float]) -> float:
+    """Return the longest iteration, less a normal one, in s."""
+    lengths = np.diff(begins)
+    return float(lengths.max() - np.median(lengths))
+
+
 def fill(block: NDArray[np.float64], first_row: int) -> None:
     """Give each row its number."""
     block[:] = np.arange(first_row, first_row + len(block))[:, None]

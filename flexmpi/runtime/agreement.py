@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from time import perf_counter
 from typing import NoReturn
 
@@ -16,10 +17,11 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 
 from flexmpi.errors import MembershipError, RankLeaves
-from flexmpi.runtime import membership
+from flexmpi.runtime import ahead, membership
 from flexmpi.runtime.balance import weights_after
 from flexmpi.runtime.communicator import Clock
 from flexmpi.runtime.decisions import Decision, Plan, Welcome
+from flexmpi.runtime.distribution import Distribution
 from flexmpi.runtime.interval import Interval
 from flexmpi.runtime.link import Link, Message
 from flexmpi.runtime.membership import Group
@@ -54,8 +56,27 @@ class Agreement:
         self._loop = 0
         self._told_digest: int | None = None
         self._pending: Message | None = None
+        self._completion: Message | None = None
+        self._linked: ahead.Linked | None = None
         self._agreed_on = 0
         self._opened_at = perf_counter()
+
+    @property
+    def moving(self) -> bool:
+        """Whether rows move beside the computation, so that `progress` is to be called in each iteration."""
+        return self._linked is not None and self._linked.moving
+
+    def progress(self) -> None:
+        """Let rows that move beside the computation go on; does not wait."""
+        if self._linked is not None and self._linked.progress():
+            self._phase(self._linked.plan, "ahead")
+
+    def end(self) -> None:
+        """End the application: newcomers that are connected, but have not joined, are let go; collective."""
+        if self._linked is not None:
+            self._unlink()
+        self._link.send("finished")
+        self.group.disconnect()
 
     @property
     def _leads(self) -> bool:
@@ -64,6 +85,9 @@ class Agreement:
     def begin_loop(self, loop: int) -> None:
         """Start a loop as a rank of the application; its first iteration is an agreement point."""
         self._loop, self.next_at, self._length = loop, 0, 0
+        if self._linked is not None:
+            # Before rows are shared anew, which gives back the memory that others are received into.
+            self._linked.move.finish()
         if self._registry.share_by_cost(self.group.control):
             self.reconfigured()
         if loop == 0:
@@ -90,7 +114,11 @@ class Agreement:
         """
         decision = self.group.control.bcast(self._decide(iteration))
         self.next_at, self._length = iteration + decision.interval, decision.interval
+        if self._linked is not None and (decision.terminate or decision.unlink is not None):
+            self._unlink(why=decision.unlink)
         if decision.terminate:
+            if self._leads:
+                self._link.send("terminating", iteration=iteration)
             self.group.disconnect()
             self._leave()
         if decision.counters is not None:
@@ -113,21 +141,25 @@ class Agreement:
         for message in self._link.poll():
             if message["kind"] == "reconfigure":
                 self._pending = message
+            elif message["kind"] == "complete":
+                self._completion = message
             elif message["kind"] == "withdraw":
                 self._withdraw(message["reconfiguration"])
             elif message["kind"] == "counters":
                 counters = tuple(message["events"])
             elif message["kind"] == "terminate":
                 terminate = True
-                self._link.send("terminating", iteration=iteration)
-        plan = None
-        if self._pending is not None and iteration < self._pending["at_iteration"]:
+        plan, unlink = None, None
+        if self._completion is not None and not terminate:
+            plan, unlink = self._complete(self._completion)
+            self._completion = None
+        elif self._pending is not None and iteration < self._pending["at_iteration"]:
             interval = min(interval, self._pending["at_iteration"] - iteration)
         elif self._pending is not None and not terminate:
             plan, self._pending = self._accept_plan(self._pending), None
         if self._length:
             self._report(iteration, gathered, next_at=iteration + interval)
-        return Decision(interval, plan, terminate, counters)
+        return Decision(interval, plan, terminate, counters, unlink)
 
     def _follow(self, events: Sequence[str]) -> None:
         """Count these hardware events from now on, as all ranks do, and say which of them this one cannot count."""
@@ -148,16 +180,32 @@ class Agreement:
         shares = {"load": self._registry.load(), "weights": self._registry.weights}
         self._link.send("sample", **where, **shares, **columns)
 
-    def _accept_plan(self, message: Message) -> Plan | None:
-        """Take the supervisor's plan, unless the newcomers wait in another loop or know other objects, or cannot be served."""
+    def _complete(self, message: Message) -> tuple[Plan | None, str | None]:
+        """Return the second step of a reconfiguration, None if it must wait, and why it is given up, if it is."""
+        if self._linked is None:
+            return None, None
+        if why := message["why"] or self._registry.immovable():
+            return None, why
+        return (None if self._defer(message) else replace(self._linked.plan, ahead=False)), None
+
+    def _defer(self, message: Message) -> bool:
+        """Tell the supervisor, if it is so, that newcomers wait in another loop or know other objects."""
         if self._registry.digest() != self._told_digest:
             self._tell_loop()
+        deferred = message["loop"] != self._loop or message["digest"] != self._told_digest
+        if deferred:
+            self._link.send("deferred", reconfiguration=message["reconfiguration"], loop=self._loop)
+        return bool(deferred)
+
+    def _accept_plan(self, message: Message) -> Plan | None:
+        """Take the supervisor's plan, unless its newcomers cannot join or cannot be served."""
         newcomers = message["newcomers"]
         if newcomers and (problem := self._registry.immovable()):
             self._link.send("failed", reconfiguration=message["reconfiguration"], why=problem)
             return None
-        if newcomers and (message["loop"] != self._loop or message["digest"] != self._told_digest):
-            self._link.send("deferred", reconfiguration=message["reconfiguration"], loop=self._loop)
+        if self._registry.digest() != self._told_digest:
+            self._tell_loop()
+        if newcomers and self._defer(message):
             return None
         present = message["weights"] or self._registry.weights
         weights = weights_after(present, leaving=message["leaving"], newcomers=newcomers)
@@ -168,6 +216,9 @@ class Agreement:
             parking=tuple(message["parking"]),
             weights=weights,
             accept_timeout_s=message["accept_timeout_s"],
+            ahead=bool(newcomers)
+            and not message["at_iteration"]
+            and self._registry.constant_bytes() >= ahead.SMALLEST_BYTES,
         )
 
     def _reconfigure(self, plan: Plan, iteration: int) -> bool:
@@ -175,8 +226,12 @@ class Agreement:
         start = perf_counter()
         self._agreed_on = plan.reconfiguration
         self._phase(plan, "agreed")
-        bridge = self.group.control
-        if plan.newcomers:
+        bridge, linked, self._linked = self.group.control, self._linked, None
+        if linked is not None:
+            bridge = linked.bridge
+            if self._leads:
+                self._link.send("welcome", reconfiguration=plan.reconfiguration)
+        elif plan.newcomers:
             try:
                 bridge = membership.accept(
                     bridge, self._link, reconfiguration=plan.reconfiguration, timeout_s=plan.accept_timeout_s
@@ -185,10 +240,36 @@ class Agreement:
                 if self._leads:
                     self._link.send("failed", reconfiguration=plan.reconfiguration, why=str(error))
                 return True
+        if plan.newcomers:
             distributions, counters = self._registry.distributions(), self._sampler.events
             bridge.bcast(Welcome(iteration, self._length, plan, distributions, counters), root=0)
             self._phase(plan, "joined")
-        return self._carry_out(bridge, plan, iteration, start=start)
+        if plan.ahead:
+            self._link_up(bridge, plan, self._registry.distributions(), start=start)
+            return True
+        return self._carry_out(bridge, plan, iteration, start=start, linked=linked)
+
+    def _link_up(
+        self, bridge: MPI.Intracomm, plan: Plan, distributions: dict[int, Distribution], *, start: float
+    ) -> None:
+        """Take the first step only: constant rows begin to move, the present ranks compute on."""
+        first_newcomer = bridge.size - plan.newcomers
+        move = self._registry.move_ahead(bridge, plan.weights, distributions, first_newcomer=first_newcomer)
+        self._linked = ahead.Linked(plan, bridge, move, stall_s=perf_counter() - start)
+        self._phase(plan, "linked")
+
+    def _unlink(self, *, why: str | None = None) -> None:
+        """Let newcomers go that are connected but are not to join; collective."""
+        assert self._linked is not None
+        linked, self._linked = self._linked, None
+        leads, number = linked.bridge.rank == 0, linked.plan.reconfiguration
+        if leads:
+            self._link.send("unlink", reconfiguration=number)
+        linked.part()
+        # The newcomers are ended when the supervisor hears of it: not before all ranks have parted from them.
+        self.group.control.Barrier()
+        if leads and why is not None:
+            self._link.send("failed", reconfiguration=number, why=why)
 
     def wait_to_join(self, loop: int) -> int | None:
         """Sleep, outside the application, until it lets this rank in at some iteration of ``loop``.
@@ -205,7 +286,7 @@ class Agreement:
         """
         self._tell_waiting(loop)
         while True:
-            message = self._link.wait_for("assemble", "prepare", "port", "withdraw", "skip", "release")
+            message = self._await_word()
             # A join that fails is the supervisor's to explain; it does not ask this rank again, which waits to be released.
             with suppress(MembershipError):
                 match message["kind"]:
@@ -215,15 +296,27 @@ class Agreement:
                         self._prepare(message)
                     case "withdraw":
                         self._registry.depopulate()
-                    case "port":
+                    case "port" | "welcome":
                         welcome = self._join(loop, message)
                         if welcome is not None:
                             return welcome.iteration
-                        self._tell_waiting(loop)
+                        if self._linked is None:
+                            self._tell_waiting(loop)
+                    case "unlink" if self._linked is not None:
+                        self._unlink()
                     case "skip" if message["loop"] > loop:
                         return None
                     case "release":
                         self._leave()
+
+    def _await_word(self) -> Message:
+        """Sleep until there is something to do; rows that move beside the computation of others arrive meanwhile."""
+        kinds = ("assemble", "prepare", "port", "welcome", "unlink", "withdraw", "skip", "release")
+        while self.moving:
+            self.progress()
+            if (message := self._link.await_reply(*kinds, limit_s=ahead.POLL_S)) is not None:
+                return message
+        return self._link.wait_for(*kinds)
 
     def _tell_waiting(self, loop: int) -> None:
         self._link.send("waiting", loop=loop, objects=self._registry.descriptors(), digest=self._registry.digest())
@@ -240,22 +333,30 @@ class Agreement:
         self._link.send("prepared", reconfiguration=message["reconfiguration"])
 
     def _join(self, loop: int, invitation: Message) -> Welcome | None:
-        """Join the application; None if this rank was not to stay but is parked again."""
-        start = perf_counter()
-        bridge = membership.connect(self.group.control, self._link, invitation)
+        """Join the application; None if it is the first of two steps, or this rank was not to stay but is parked again."""
+        start, linked, self._linked = perf_counter(), self._linked, None
+        bridge = membership.connect(self.group.control, self._link, invitation) if linked is None else linked.bridge
         welcome: Welcome = bridge.bcast(None, root=0)
+        if welcome.plan.ahead:
+            self._phase(welcome.plan, "joined")
+            self._link_up(bridge, welcome.plan, welcome.distributions, start=start)
+            return None
         self._registry.adopt(welcome.distributions)
         self._follow(welcome.counters)
         self._loop, self._length = loop, welcome.interval
         self.next_at = welcome.iteration + welcome.interval
         self._agreed_on = welcome.plan.reconfiguration
         self._phase(welcome.plan, "joined")
-        stays = self._carry_out(bridge, welcome.plan, welcome.iteration, start=start)
+        stays = self._carry_out(bridge, welcome.plan, welcome.iteration, start=start, linked=linked)
         self._sampler.restart()
         return welcome if stays else None
 
-    def _carry_out(self, bridge: MPI.Intracomm, plan: Plan, iteration: int, *, start: float) -> bool:
+    def _carry_out(
+        self, bridge: MPI.Intracomm, plan: Plan, iteration: int, *, start: float, linked: ahead.Linked | None
+    ) -> bool:
         """Move the data over ``bridge`` (the transition's ranks), let the leavers go, and take the others' new numbers.
+
+        Rows that have moved since the first step are there already; what that step took counts as part of the whole.
 
         Returns
         -------
@@ -263,7 +364,10 @@ class Agreement:
             False if this rank is parked now.
         """
         joined = perf_counter()
-        moved = self._registry.redistribute(bridge, plan.weights, lambda: self._phase(plan, "moving"))
+        moved_ahead, earlier_s = (None, 0.0) if linked is None else (linked.move, linked.stall_s)
+        moved = self._registry.redistribute(
+            bridge, plan.weights, lambda: self._phase(plan, "moving"), ahead=moved_ahead
+        )
         if plan.newcomers:
             self._registry.replicate(bridge, first_newcomer=bridge.size - plan.newcomers)
         self._phase(plan, "moved")
@@ -280,7 +384,13 @@ class Agreement:
             self._registry.close_ranks(plan.leaving, rest.rank)
         parted = perf_counter()
         self._phase(plan, "parted")
-        times = [joined - start, moved.balance_s, moved.move_s, parted - parting, parted - start]
+        times = [
+            joined - start + earlier_s,
+            moved.balance_s,
+            moved.move_s,
+            parted - parting,
+            parted - start + earlier_s,
+        ]
         self._report_done(plan, iteration, times, moved.received_bytes)
         self.reconfigured()
         return True

@@ -70,6 +70,11 @@ class DistributedArray(RowDistributed):
         """Whether rows that stay are in the next block already."""
         return self._room.in_place
 
+    @property
+    def row_bytes(self) -> int:
+        """The size of a row."""
+        return self._row_elements * self.dtype.itemsize
+
     def block(self, rows: range) -> NDArray[Any]:
         """Return memory for some rows, shape ``(len(rows), *shape[1:])``; only the runtime calls this."""
         part = self._room.part(rows.start * self._row_elements, rows.stop * self._row_elements)

@@ -9,7 +9,10 @@ from flexmpi.runtime.distribution import Distribution
 
 @dataclass(frozen=True)
 class Plan:
-    """A reconfiguration as rank 0 tells it to the others; ranks are those of the transition, newcomers last."""
+    """A reconfiguration as rank 0 tells it to the others; ranks are those of the transition, newcomers last.
+
+    With ``ahead`` it is the first of two steps: newcomers connect, and constant rows move while the application computes on.
+    """
 
     reconfiguration: int
     newcomers: int
@@ -17,16 +20,21 @@ class Plan:
     parking: tuple[int, ...]
     weights: tuple[float, ...]
     accept_timeout_s: float
+    ahead: bool = False
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What all ranks learn at an agreement point: iterations until the next, what to do now, and other events to count."""
+    """What all ranks learn at an agreement point: iterations until the next, what to do now, and other events to count.
+
+    With ``unlink``, a reason, the newcomers that are connected are not to join after all.
+    """
 
     interval: int
     plan: Plan | None = None
     terminate: bool = False
     counters: tuple[str, ...] | None = None
+    unlink: str | None = None
 
 
 @dataclass(frozen=True)

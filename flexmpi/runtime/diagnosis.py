@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from flexmpi.runtime.reconfiguration import Reconfiguration, Stage
 from flexmpi.runtime.roster import RankId, Roster
 
-PHASES = ("agreed", "joined", "moving", "moved", "parted")
+PHASES = ("agreed", "joined", "linked", "ahead", "moving", "moved", "parted")
 """What a rank reports on its way through a reconfiguration, in this order; ranks that join begin with the second."""
 
 LIKELY_CAUSES = {
     None: "it has not reached the agreement point: does every rank run the same iterations?",
     "agreed": "MPI_Comm_accept and MPI_Comm_connect do not come together: can these nodes reach each other?",
     "joined": "the data move did not begin",
+    "linked": "constant data is still on its way",
+    "ahead": "it has not reached the agreement point",
     "moving": "the data move did not end",
     "moved": "MPI_Comm_disconnect waits for a message to or from a rank that leaves that was never received: "
     "complete every Isend and Irecv before the iteration ends",

@@ -181,8 +181,40 @@ class Execution:
                 raise MembershipError(wanted.why)
             if self._interrupted() and wanted.stage is Stage.OFFERED and not wanted.deferred:
                 await self._withdraw()
-        while not await job.until(self._answered, limit_s=WATCH_S):
+        while not await job.until(lambda: self._answered() or self._moved_ahead(), limit_s=WATCH_S):
             await self._watch()
+        while not wanted.figures:
+            await self._complete()
+
+    async def _complete(self) -> None:
+        """Ask rank 0 for the second step: constant rows have moved, and the newcomers can join."""
+        job, wanted = self._job, self._wanted
+        why = None
+        try:
+            await self._catch_up()
+        except MembershipError as error:
+            # They are connected to the application, which must let go of them before they are ended.
+            why = str(error)
+        wanted.deferred = False
+        job.tell(
+            job.roster.members[:1],
+            "complete",
+            reconfiguration=wanted.number,
+            loop=job.application.loop,
+            digest=job.application.digest,
+            why=why,
+        )
+        while not await job.until(lambda: self._answered() or wanted.deferred, limit_s=WATCH_S):
+            await self._watch()
+
+    def _moved_ahead(self) -> bool:
+        """Whether all constant rows have arrived beside the computation."""
+        taking_part = [*self._job.roster.members, *self._wanted.newcomers]
+        return all(self._wanted.phases.get(rank) == "ahead" for rank in taking_part)
+
+    def _computing(self) -> bool:
+        """Whether the application computes on between the two steps."""
+        return all(self._wanted.phases.get(rank) in ("linked", "ahead") for rank in self._job.roster.members)
 
     async def _catch_up(self) -> None:
         """Let newcomers skip the loops that the application has finished, until both are in the same one."""
@@ -225,6 +257,8 @@ class Execution:
         wanted = self._wanted
         if wanted.why is not None:
             raise MembershipError(f"{wanted.loss} before it joined" if wanted.lost else wanted.why)
+        if self._job.application.finished and self._computing():
+            raise MembershipError("the application ended first")
         return bool(wanted.figures)
 
     async def _watch(self) -> None:
@@ -237,6 +271,6 @@ class Execution:
                 job.fail(
                     f"reconfiguration {wanted.number}: {wanted.loss} while it joined, and the others wait for it in MPI"
                 )
-        elif silent_s > job.limits.stall_timeout_s:
+        elif silent_s > job.limits.stall_timeout_s and not self._computing():
             stopped = await job.stopped([*job.roster.members, *wanted.newcomers])
             job.fail(hang_message(wanted, job.roster, stopped=stopped, limit_s=job.limits.stall_timeout_s))

@@ -205,6 +205,9 @@ def _await_port(link: Link, reconfiguration: int) -> Message:
 
 
 def _merge(bridge: MPI.Intercomm, *, high: bool) -> MPI.Intracomm:
+    if bridge == MPI.COMM_NULL:
+        # Where the root of a Connect or Accept runs out of time, MPICH raises there alone.
+        raise MembershipError("the other side did not connect in time")
     merged = bridge.Merge(high=high)
     bridge.Disconnect()
     return merged

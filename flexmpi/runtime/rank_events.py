@@ -154,6 +154,18 @@ class RankEvents:
         """Tell who opened a port that newcomers are about to connect to it."""
         self._job.tell([RankId(*message["acceptor"])], "here", reconfiguration=message["reconfiguration"])
 
+    def _on_welcome(self, rank: RankId, message: Message) -> None:
+        """Tell newcomers that rank 0 lets them in now."""
+        self._tell_newcomers("welcome", message["reconfiguration"])
+
+    def _on_unlink(self, rank: RankId, message: Message) -> None:
+        """Tell newcomers that they are not to join after all."""
+        self._tell_newcomers("unlink", message["reconfiguration"])
+
+    def _tell_newcomers(self, kind: str, number: int) -> None:
+        if (current := self._job.reconfigurer.current) is not None and current.number == number:
+            self._job.tell(current.newcomers, kind, reconfiguration=number)
+
     def _on_phase(self, rank: RankId, message: Message) -> None:
         current = self._job.reconfigurer.current
         if current is not None and current.number == message["reconfiguration"] and not current.over:

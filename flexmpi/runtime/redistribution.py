@@ -32,6 +32,8 @@ from flexmpi.runtime.distribution import (
 # many MPI calls count in 32 bits.
 MESSAGE_LIMIT_BYTES = 1 << 30
 
+Bytes = NDArray[np.uint8]
+
 
 def move_object(
     obj: DistributedArray | DistributedCSR, comm: MPI.Intracomm, old: Distribution, new: Distribution, rank: int
@@ -78,6 +80,36 @@ def move_object(
     obj.local.flags.writeable = False
     obj.adopt(block, ends.new)
     return received_bytes
+
+
+def pieces_to_move(
+    obj: DistributedArray, old: Distribution, new: Distribution, rank: int, *, limit_bytes: int
+) -> tuple[list[tuple[int, Bytes]], list[tuple[int, Bytes]]]:
+    """Return what a rank sends and receives of an object, each with the other rank, cut into pieces of limited size.
+
+    For objects whose rows stay in place: what is received lies beside the present block and does not show in it.
+    """
+    ends = _Ends(old.interval(rank), new.interval(rank))
+    moves = _row_moves(overlap_plan(old, new, rank), ends)
+    outgoing, incoming = _bytes_of(obj.local), _bytes_of(obj.block(ends.new))
+    row_bytes = obj.dtype.itemsize * int(np.prod(obj.shape[1:], dtype=np.int64))
+
+    def cut(run: Bytes, parts: tuple[tuple[int, int, int], ...]) -> list[tuple[int, Bytes]]:
+        return [
+            (peer, piece)
+            for peer, start, stop in parts
+            for piece in _pieces(run[start * row_bytes : stop * row_bytes], limit_bytes)
+        ]
+
+    return cut(outgoing, moves.sends), cut(incoming, moves.receives)
+
+
+def adopt_moved(obj: DistributedArray, old: range, new: range) -> None:
+    """Take the rows that `pieces_to_move` have brought."""
+    if old != new:
+        block = obj.block(new)
+        obj.local.flags.writeable = False
+        obj.adopt(block, new)
 
 
 def broadcast_replicated(obj: ReplicatedArray, comm: MPI.Intracomm) -> None:
@@ -314,9 +346,9 @@ def _bytes_of(block: NDArray[Any]) -> NDArray[np.uint8]:
     return block.reshape(-1).view(np.uint8) if block.nbytes else np.empty(0, dtype=np.uint8)
 
 
-def _pieces(run: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+def _pieces(run: Bytes, limit_bytes: int | None = None) -> Iterator[Bytes]:
     """Cut a run of bytes into messages; none for no bytes."""
-    cuts = [*range(0, run.nbytes, MESSAGE_LIMIT_BYTES), run.nbytes]
+    cuts = [*range(0, run.nbytes, limit_bytes or MESSAGE_LIMIT_BYTES), run.nbytes]
     return (run[start:stop] for start, stop in pairwise(cuts))
 
 

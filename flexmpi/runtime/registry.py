@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from flexmpi.errors import UsageError
 from flexmpi.runtime import redistribution
+from flexmpi.runtime.ahead import MoveAhead
 from flexmpi.runtime.arrays import DistributedArray, DistributedCSR, ReplicatedArray, RowSpace, State
 from flexmpi.runtime.distribution import Distribution, drop_leavers, expand_old
 
@@ -134,17 +135,65 @@ class Registry:
             self._move_space(space, comm, self.weights, lambda: None)
         return True
 
-    def redistribute(self, comm: MPI.Intracomm, weights: Sequence[float], progress: Callable[[], None]) -> Moved:
+    def constant_bytes(self) -> int:
+        """Return the size of the constant data that can move ahead, of all ranks together."""
+        return sum(declared.shape[0] * declared.row_bytes for declared in self._constant())
+
+    def _constant(self) -> list[DistributedArray]:
+        return [known for known in self._objects.values() if isinstance(known, DistributedArray) and known.constant]
+
+    def move_ahead(
+        self,
+        comm: MPI.Intracomm,
+        weights: Sequence[float],
+        distributions: dict[int, Distribution],
+        *,
+        first_newcomer: int,
+    ) -> MoveAhead:
+        """Begin to move constant rows to where they belong by ``weights``, beside the computation; collective.
+
+        Parameters
+        ----------
+        comm, weights
+            As for `redistribute`.
+        distributions
+            Who holds the rows of each row space now; newcomers have been told.
+        first_newcomer
+            Ranks from this one on have nothing else to do meanwhile.
+        """
+        objects = []
+        for rows, present in sorted(distributions.items()):
+            space, old = self._spaces[rows], expand_old(present, comm.size)
+            members = [known for known in self._objects.values() if self._in_space(known, space)]
+            new = redistribution.balanced_distribution(rows, weights, _costed(members), comm, old)
+            objects += [(known, old, new) for known in self._constant() if known.space is space]
+        in_place = np.array([known.in_place for known, _, _ in objects], dtype=np.int64)
+        comm.Allreduce(MPI.IN_PLACE, in_place, op=MPI.MIN)
+        return MoveAhead(
+            comm,
+            [each for each, possible in zip(objects, in_place, strict=True) if possible],
+            at_once=1 if comm.rank < first_newcomer else 1 << 30,
+        )
+
+    def redistribute(
+        self,
+        comm: MPI.Intracomm,
+        weights: Sequence[float],
+        progress: Callable[[], None],
+        *,
+        ahead: MoveAhead | None = None,
+    ) -> Moved:
         """Hand every row to the rank of ``comm`` it belongs to by ``weights``; collective.
 
-        ``comm`` has the application's ranks in their order, newcomers behind them; leavers have the weight 0.
+        ``comm`` has the application's ranks in their order, newcomers behind them; leavers have the weight 0. What has moved
+        ``ahead`` is adopted.
         """
-        parts = [self._move_space(space, comm, weights, progress) for space in self._spaces.values()]
+        parts = [self._move_space(space, comm, weights, progress, ahead=ahead) for space in self._spaces.values()]
         self.weights, self.rank = tuple(weights), comm.rank
         return Moved(
             sum(part.balance_s for part in parts),
             sum(part.move_s for part in parts),
-            sum(part.received_bytes for part in parts),
+            sum(part.received_bytes for part in parts) + (0 if ahead is None else ahead.received_bytes),
         )
 
     def replicate(self, comm: MPI.Intracomm, *, first_newcomer: int) -> None:
@@ -186,19 +235,26 @@ class Registry:
             space.distribution, space.rank = None, 0
 
     def _move_space(
-        self, space: RowSpace, comm: MPI.Intracomm, weights: Sequence[float], progress: Callable[[], None]
+        self,
+        space: RowSpace,
+        comm: MPI.Intracomm,
+        weights: Sequence[float],
+        progress: Callable[[], None],
+        *,
+        ahead: MoveAhead | None = None,
     ) -> Moved:
         if space.distribution is None:
             raise UsageError(f"the objects of {space.rows} rows were declared by a rank that has not joined")
         start = perf_counter()
         old = expand_old(space.distribution, comm.size)
         members = [known for known in self._objects.values() if self._in_space(known, space)]
-        costed = [known for known in members if isinstance(known, DistributedCSR) and known.balance == "nonzeros"]
-        new = redistribution.balanced_distribution(space.rows, weights, costed[0] if costed else None, comm, old)
+        new = redistribution.balanced_distribution(space.rows, weights, _costed(members), comm, old)
         balanced = perf_counter()
         received_bytes = 0
         for declared in members:
-            if isinstance(declared, DistributedArray | DistributedCSR):
+            if isinstance(declared, DistributedArray) and ahead is not None and ahead.covers(declared, old, new):
+                redistribution.adopt_moved(declared, old.interval(comm.rank), new.interval(comm.rank))
+            elif isinstance(declared, DistributedArray | DistributedCSR):
                 received_bytes += redistribution.move_object(declared, comm, old, new, comm.rank)
                 progress()
         space.distribution, space.rank = new, comm.rank
@@ -207,3 +263,9 @@ class Registry:
     @staticmethod
     def _in_space(declared: Object, space: RowSpace) -> bool:
         return isinstance(declared, DistributedArray | DistributedCSR) and declared.space is space
+
+
+def _costed(members: Sequence[Object]) -> DistributedCSR | None:
+    """Return the first of the objects of a row space whose rows' costs count, if there is one."""
+    costed = (known for known in members if isinstance(known, DistributedCSR) and known.balance == "nonzeros")
+    return next(costed, None)

@@ -243,6 +243,8 @@ class Session:
                     return
                 iteration = going_on
             for iteration in range(iteration, min(maximum, agreement.next_at)):  # noqa: B020 - it goes on from there
+                if agreement.moving:
+                    agreement.progress()
                 yield iteration
                 if self._stopped:
                     return
@@ -302,9 +304,10 @@ class Session:
         global _open
         _open = False
         if kind is None and self.comm != MPI.COMM_NULL:
-            if self._link is not None:
-                self._link.send("finished")
-            self._present.disconnect()
+            if self._agreement is not None:
+                self._agreement.end()
+            else:
+                self._present.disconnect()
 
 
 def _whole_number(maximum: object) -> int:

@@ -18,11 +18,16 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 
 import flexmpi
+from flexmpi.runtime import ahead
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--until", type=Path, required=True)
 parser.add_argument("--pause", type=float, default=0.001)
+parser.add_argument("--ahead", action="store_true", help="move constant data ahead, however little it is")
 options = parser.parse_args()
+if options.ahead:
+    ahead.SMALLEST_BYTES = 1
+    ahead.PIECE_BYTES = 100
 
 ROWS, COSTED, COUNTED = 300, 90, 17
 LENGTHS = np.where(np.arange(ROWS) % 3 == 0, 8, np.where(np.arange(ROWS) < 100, 4, 1))

@@ -43,9 +43,9 @@ def ended_well(application: Application, *, errors: str = "") -> str:
 class Contract:
     """An application whose every rank checks all it holds in every iteration; ``tests/programs/contract.py``."""
 
-    def __init__(self, start: Start, corefile: Path, *options: str) -> None:
+    def __init__(self, start: Start, corefile: Path, *options: str, program_options: tuple[str, ...] = ()) -> None:
         self.stop = corefile.with_name("stop")
-        program = (PROGRAMS / "contract.py", f"--until={self.stop}")
+        program = (PROGRAMS / "contract.py", f"--until={self.stop}", *program_options)
         self.application = start(f"--corefile={corefile}", "--interval=0.02s", "--quiet", *options, *program)
         self.application.wait_for("loop")
 
