@@ -51,11 +51,19 @@ def agent(cluster: Any) -> Iterator[Callable[..., ClusterAgent]]:
 def submit(cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., ElasticJob]:
     """Submit an elastic job that counts for long, and finds the agent that is given."""
 
-    def submit_one(agent: ClusterAgent, *, nodes: str = f"1-{NODES}", iterations: int = 1_000_000) -> ElasticJob:
-        folder = tmp_path_factory.mktemp("e")
+    def submit_one(
+        agent: ClusterAgent,
+        *,
+        nodes: str = f"1-{NODES}",
+        iterations: int = 1_000_000,
+        folder: Path | None = None,
+        owner: int | None = None,
+    ) -> ElasticJob:
+        folder = folder or tmp_path_factory.mktemp("e")
+        as_owner = () if owner is None else (f"--uid={owner}", f"--gid={owner}")
         options = ("--interval=0.1s", f"--nodes={nodes}", f"--agent={agent.folder}", "--processes-per-node=1")
         program = (PROGRAMS / "counting.py", "--pause=0.005", f"--iterations={iterations}")
-        job = ElasticJob(cluster, folder, *options, *program)
+        job = ElasticJob(cluster, folder, *options, *program, options=("--nodes=1", *as_owner))
         job.event("agent", registered=True)
         return job
 
@@ -135,8 +143,21 @@ def reachable_by(uid: int) -> bool:
     return subprocess.run(tried, capture_output=True, check=False, cwd="/").returncode == 0
 
 
+@pytest.fixture
+def open_to_all(cluster: Any) -> Iterator[None]:
+    """Let other users reach the cluster's own munged and run jobs, as they do on a site."""
+    spool = cluster.folder / "spool"
+    folders = (cluster.folder, cluster.folder / "munge", spool, *(spool / node for node in cluster.nodes))
+    before = [folder.stat().st_mode & 0o777 for folder in folders]
+    for folder in folders:
+        folder.chmod(0o711)
+    yield
+    for folder, mode in zip(folders, before, strict=True):
+        folder.chmod(mode)
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
-def test_an_operator_may_resize_another_users_job_a_third_user_may_not(agent, submit):
+def test_an_operator_may_resize_another_users_job_a_third_user_may_not(agent, submit, open_to_all):
     operator, third = 2, 3
     if not reachable_by(operator):
         pytest.skip("other users cannot reach this checkout or its interpreter")
@@ -150,6 +171,40 @@ def test_an_operator_may_resize_another_users_job_a_third_user_may_not(agent, su
     mode = obeys.command("mode", "off", uid=third)
     assert mode.returncode == 1
     end(elastic)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+def test_an_owner_may_resize_his_own_job_and_nobody_elses(cluster, agent, submit, open_to_all, owners_folder):
+    owner, folder = owners_folder
+    probe = ["sbatch", "--wait", f"--uid={owner}", f"--gid={owner}", f"--chdir={folder}", "--output=/dev/null"]
+    try:
+        cluster.run(*probe, f"--wrap=exec {sys.executable} -c 'import flexmpi'")
+    except AssertionError:
+        pytest.skip("jobs of other users cannot reach this checkout or its interpreter")
+    obeys = agent()
+    his = submit(obeys, folder=folder, owner=owner)
+    grown = obeys.command("expand", his.job_id, "--wait", uid=owner)
+    assert grown.returncode == 0, grown.stderr
+    assert obeys.size(his.job_id) == 2
+    other = submit(obeys)
+    refused = obeys.command("shrink", other.job_id, uid=owner)
+    assert refused.returncode == 1
+    assert f"uid {owner} may not shrink this job" in refused.stderr
+    ended = obeys.command("stop", his.job_id, "--wait", uid=owner)
+    assert ended.returncode == 0, ended.stderr
+    his.wait_until_over()
+    his.check_clean()
+    end(other)
+
+
+@pytest.fixture
+def owners_folder() -> Iterator[tuple[int, Path]]:
+    """Return an ordinary user and a folder of his."""
+    uid = 2
+    folder = Path(tempfile.mkdtemp(prefix="fx-own-", dir="/tmp"))
+    os.chown(folder, uid, uid)
+    yield uid, folder
+    shutil.rmtree(folder)
 
 
 def test_off_gives_all_extra_nodes_back_and_jobs_run_on_without_an_agent(cluster, agent, submit):
@@ -196,7 +251,7 @@ def arrivals(
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if len(elastic) < 2 and len(idle_nodes(cluster)) > 0:
-            elastic.append(submit(agent, iterations=dice.randint(1500, 5000)))
+            elastic.append(submit(agent, iterations=dice.randint(500, 3000)))
         size, length = dice.randint(1, 4), dice.randint(1, 8)
         cluster.run("sbatch", f"--nodes={size}", "--output=/dev/null", f"--wrap=sleep {length}")
         pause = time.monotonic() + dice.expovariate(1 / 6)
@@ -212,6 +267,7 @@ def arrivals(
     print(f"seed {seed}: {len(agent.listed('history'))} decisions, {len(failed)} failed")
 
 
+@pytest.mark.timeout(420)
 def test_two_minutes_of_random_arrivals_end_clean(cluster, agent, submit):
     arrivals(cluster, agent(policy="fill"), submit, seconds=120, seed=11)
 
