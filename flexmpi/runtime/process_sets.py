@@ -5,6 +5,7 @@ What their ranks say is understood elsewhere (``rank_events``); here is only the
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from flexmpi.runtime.providers import LocalProvider, Provider
 from flexmpi.runtime.roster import ProcessSet, RankId, Roster
 from flexmpi.runtime.slurm import SlurmProvider
 from flexmpi.runtime.tasks import Tasks
+
+NETWORK = "UCX_NET_DEVICES"
+"""The interfaces that MPI opens. Virtual nodes need the loopback one only; another may go away while the job runs."""
 
 
 class ProcessSets:
@@ -90,6 +94,8 @@ class ProcessSets:
         told = {"FLEXMPI_PSET": str(pset.number), "FLEXMPI_SPEED": repr(self._roster.speed_of(node))}
         if self._options.interval is not None:
             told["FLEXMPI_INTERVAL"] = self._options.interval
+        if self._options.allocation is None and NETWORK not in os.environ:
+            told[NETWORK] = "lo"
         self._gateway.lines[node].send(
             "start",
             pset=pset.number,

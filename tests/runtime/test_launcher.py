@@ -293,6 +293,16 @@ def test_ranks_get_their_users_environment_without_what_would_mislead_mpi() -> N
     assert rank_environment({"OMP_NUM_THREADS": "4"}, {}, Path("/private"))["OMP_NUM_THREADS"] == "4"
 
 
+def test_mpi_opens_the_loopback_interface_only_on_virtual_nodes_unless_the_user_says_otherwise(
+    start: Start, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import os\nprint(os.environ['UCX_NET_DEVICES'])\n")
+    by_itself, as_told = start("-q", script), start("-q", script, environment={"UCX_NET_DEVICES": "all"})
+    assert by_itself.finish() == (0, "lo\n", "")
+    assert as_told.finish() == (0, "all\n", "")
+
+
 def test_mpiexec_is_kept_from_using_a_resource_manager_by_itself() -> None:
     command = mpiexec_command(3, ["script.py", "-n", "7"])
     assert command[1:7] == ["-launcher", "fork", "-rmk", "user", "-n", "3"]
