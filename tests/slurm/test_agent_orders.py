@@ -84,7 +84,7 @@ def test_a_node_that_slurm_takes_back_is_held_no_more(cluster, folder, agent):
 
 
 def test_nodes_of_the_first_allocation_are_held_until_slurm_has_them_back(cluster, folder, agent):
-    job = ElasticJob(cluster, folder, f"--agent={agent.folder}", *COUNTING, options=("--nodes=2",))
+    job = ElasticJob(cluster, folder, f"--agent={agent.folder}", *COUNTING, options=("--nodes=2", "--ntasks=2"))
     floor, other = (one.node for one in agent.admit().nodes)
     command = agent.resize(leave=(other,))
     while not isinstance(answer := agent.hear(), Done | Failed):
