@@ -85,6 +85,7 @@ class Cluster:
             text=True,
             timeout=limit_s,
             check=False,
+            cwd=self.folder,  # a job's output is to go with the cluster
             env={**without_slurm(os.environ), **self.environment},
         )
         assert run.returncode == 0, f"{command}: status {run.returncode}: {run.stderr}{run.stdout}"
