@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from flexmpi.cli.ask_agent import Agent, Refused, agent_options, connected
-from flexmpi.cli.fields import OUTCOME_FIELDS, OUTCOME_SHOWN, Outcome, cost_in_words
+from flexmpi.cli.fields import OUTCOME_FIELDS, Outcome, cost_in_words
 from flexmpi.cli.tables import Style, ending, print_rows, style_of, style_options
 from flexmpi.protocol.messages import Done, Failed
 from flexmpi.protocol.requests import Accepted, AnyRequest, History, HistoryList, HistoryRow
@@ -83,7 +83,7 @@ def carry_out(
     accepted_words
         How to say that the request was accepted.
     """
-    style = style_of(options, OUTCOME_FIELDS, OUTCOME_SHOWN)
+    style = style_of(options, OUTCOME_FIELDS, None)
     console = Console(stderr=True)
     reply = None
     with connected(options) as agent:
@@ -102,7 +102,7 @@ def carry_out(
     if reply is not None:
         done = isinstance(reply, Done)
         _print(style, reply, words=f"done: {accepted.what}{cost_in_words(reply.cost)}" if done else None)
-    if style.asked and not style.json:
+    if style.fields and not style.json:
         print_rows(style, [_outcome(accepted, reply)])
     if isinstance(reply, Failed):
         raise Refused(f"failed: {accepted.what}: {reply.why}{cost_in_words(reply.cost)}")
@@ -114,7 +114,7 @@ def _print(style: Style[Outcome], reply: Accepted | Done | Failed, *, words: str
     """Print a reply as JSON or in words; where fields are asked for, they are printed at the end instead."""
     if style.json:
         click.echo(reply.model_dump_json())
-    elif words is not None and not style.asked:
+    elif words is not None and not style.fields:
         click.echo(words)
 
 

@@ -17,7 +17,6 @@ from flexmpi.scheduler.hostlists import fold_hosts
 JOB_SHOWN = "job,name,user,state,size,ranks,node_hours,nodes,why"
 NODE_SHOWN = "node,count,cores,state,job,why"
 HISTORY_SHOWN = "time,job,outcome,stall,moved,what,cause,why"
-OUTCOME_SHOWN = "job,outcome,stall,moved,what,why"
 
 
 def size(row: JobRow) -> str:

@@ -60,9 +60,7 @@ class Style(Generic[Row]):
     Attributes
     ----------
     fields
-        Those to show.
-    asked
-        Whether somebody chose them.
+        Those to show; none where a command has words for it and nobody chose any.
     header
         Whether to show their names.
     json
@@ -70,7 +68,6 @@ class Style(Generic[Row]):
     """
 
     fields: tuple[Field[Row], ...]
-    asked: bool
     header: bool
     json: bool
 
@@ -101,23 +98,22 @@ def ending(fields: Sequence[Field[Any]], statuses: str) -> str:
     )
 
 
-def style_of(options: Mapping[str, Any], fields: Sequence[Field[Row]], usual: str) -> Style[Row]:
+def style_of(options: Mapping[str, Any], fields: Sequence[Field[Row]], usual: str | None) -> Style[Row]:
     """Return what the options that `style_options` adds say.
 
     Parameters
     ----------
     usual
-        The fields to show if no others are chosen.
+        The fields to show if no others are chosen; None for none.
 
     Raises
     ------
     ConfigurationError
         There is no such field.
     """
-    chosen: str | None = options["format_"]
+    names: str | None = usual if options["format_"] is None else options["format_"]
     return Style(
-        fields=choose(fields, usual if chosen is None else chosen),
-        asked=chosen is not None,
+        fields=() if names is None else choose(fields, names),
         header=not options["noheader"],
         json=options["as_json"],
     )
