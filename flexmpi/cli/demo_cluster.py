@@ -22,7 +22,7 @@ from flexmpi.cli.demo_places import LocalPlace, Place, SlurmPlace
 from flexmpi.errors import FlexMPIError
 from flexmpi.protocol.requests import History, HistoryList, HistoryRow, JobList, JobRow, Jobs, NodeList, Nodes
 
-CORE_SECONDS = 12.0
+CORE_SECONDS = 16.0
 """Of each solver: together about twice that on two cores, and somewhat more where ranks share them."""
 START_LIMIT_S = 30.0
 LIMIT_S = 80.0
