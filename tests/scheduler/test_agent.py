@@ -7,12 +7,14 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flexmpi.configuration import Node
+from flexmpi.errors import ConfigurationError
 from flexmpi.protocol.auth import Identity, SharedKey
 from flexmpi.protocol.contact import Card, publish
 from flexmpi.protocol.keys import agent_keys, local_key
@@ -38,6 +40,7 @@ from flexmpi.scheduler.journal import Journal
 from flexmpi.scheduler.managers.local import LocalManager
 from flexmpi.scheduler.server import Server
 from flexmpi.scheduler.settings import AgentSettings
+from flexmpi.scheduler.state import Snapshot
 from tests.scheduler.scripted_job import LIMIT_S, Person, ScriptedJob
 
 NODES = tuple(Node(f"node{number}", 4, alias="node") for number in range(6))
@@ -74,7 +77,12 @@ class World:
         )
         is_ready = asyncio.Event()
         self._running = asyncio.create_task(made.run(ready=is_ready.set))
-        await asyncio.wait_for(is_ready.wait(), LIMIT_S)
+        readiness = asyncio.create_task(is_ready.wait())
+        done, _ = await asyncio.wait([self._running, readiness], timeout=LIMIT_S, return_when=asyncio.FIRST_COMPLETED)
+        if self._running in done:
+            readiness.cancel()
+            self._running.result()
+        assert done, "the agent is not ready"
         publish(self.folder, Card(address=f"tcp://127.0.0.1:{self.server.port}", authority="local"))
         self.agent = made
         return made
@@ -269,6 +277,31 @@ def test_off_gives_everything_extra_back_and_drain_gives_out_nothing_more(tmp_pa
             assert isinstance(refused, Rejected) and "drain" in refused.why
             settings = await person.ask(SetPolicy)
             assert settings == Settings(policy="fill", mode="drain")
+
+    play(test)
+
+
+class Hiding(LocalManager):
+    """A manager that, like a Slurm with PrivateData, does not show this user all jobs."""
+
+    def snapshot(self) -> Snapshot:
+        return replace(super().snapshot(), hidden=frozenset({"jobs"}))
+
+
+def test_where_jobs_are_hidden_policies_that_decide_by_the_queue_refuse_and_name_the_right_needed(
+    tmp_path: Path,
+) -> None:
+    async def test() -> None:
+        world = World(tmp_path)
+        world.manager = Hiding(NODES, grace_s=0.1)
+        with pytest.raises(ConfigurationError, match="adminlevel=operator"):
+            await world.start(policy="fill")
+        await world.kill()
+        await world.start(policy="triggered")
+        refused = await world.person().ask(SetPolicy, name="fill")
+        assert isinstance(refused, Rejected) and "PrivateData" in refused.why
+        assert world.agent.policy == "triggered"
+        await world.close()
 
     play(test)
 
