@@ -24,6 +24,10 @@ LIMIT_S = 300.0
 Record = dict[str, Any]
 
 
+class ChangeDropped(RuntimeError):
+    """A reconfiguration was dropped, and the application went on."""
+
+
 def environment() -> dict[str, str]:
     """Return the environment of what is measured: one thread a rank, and no job that is around us."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "PMI", "FLEXMPI_"))}
@@ -114,7 +118,7 @@ class ElasticJob:
             raise RuntimeError(f"{command}: {reply}")
         record = self.wait_for("reconfiguration", id=int(reply.split()[2].rstrip(":")))
         if record["outcome"] != "done":
-            raise RuntimeError(f"{command}: {record['why']}")
+            raise ChangeDropped(f"{command}: {record['why']}")
         return record
 
     def processor_s(self) -> float:

@@ -19,6 +19,8 @@ ASSEMBLE_TIMEOUT_S = 60
 """How long newcomers wait for each other; they stall nobody."""
 CONNECT_TIMEOUT_S = 5
 """How long newcomers wait for those who invited them, who are there already."""
+ASSEMBLE_CONNECT_TIMEOUT_S = 20
+"""The same among newcomers, many of whom may share a core while they start."""
 
 
 def obstacle() -> str | None:
@@ -118,7 +120,9 @@ def accept(
     return _merge(bridge, high=False)
 
 
-def connect(comm: MPI.Intracomm, link: Link, invitation: Message) -> MPI.Intracomm:
+def connect(
+    comm: MPI.Intracomm, link: Link, invitation: Message, *, timeout_s: int = CONNECT_TIMEOUT_S
+) -> MPI.Intracomm:
     """Join the ranks that accept, behind them; collective over ``comm``, which stays usable.
 
     Parameters
@@ -136,7 +140,7 @@ def connect(comm: MPI.Intracomm, link: Link, invitation: Message) -> MPI.Intraco
         raise MembershipError("nobody accepts newcomers any more")
     if comm.rank == 0:
         link.send("here", reconfiguration=invitation["reconfiguration"], acceptor=invitation["acceptor"])
-    limit = MPI.Info.Create({"timeout": str(CONNECT_TIMEOUT_S)})
+    limit = MPI.Info.Create({"timeout": str(timeout_s)})
     try:
         bridge = comm.Connect(invitation["port"], limit, root=0)
     except MPI.Exception as error:
@@ -163,7 +167,9 @@ def assemble(comm: MPI.Intracomm, link: Link, *, reconfiguration: int, position:
     while step < count:
         if position % (2 * step):
             position -= step
-            comm = _replaced(comm, connect(comm, link, _await_port(link, reconfiguration)))
+            invitation = _await_port(link, reconfiguration)
+            merged = connect(comm, link, invitation, timeout_s=ASSEMBLE_CONNECT_TIMEOUT_S)
+            comm = _replaced(comm, merged)
         elif position + step < count:
             expected = range(position + step, min(position + 2 * step, count))
             merged = accept(
