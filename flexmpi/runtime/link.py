@@ -64,7 +64,10 @@ class Link:
         return any(json.loads(line)["kind"] == kind for line in self._received.split(b"\n")[:-1])
 
     def await_reply(self, *kinds: str, limit_s: float | None = None) -> Message | None:
-        """Sleep until a message of one of these kinds is there, or for so long; others are set aside for `poll`."""
+        """Sleep until a message of one of these kinds is there, or for so long; others are set aside for `poll` or the next."""
+        for place, message in enumerate(self._set_aside):
+            if message["kind"] in kinds:
+                return self._set_aside.pop(place)
         end = None if limit_s is None else monotonic() + limit_s
         while True:
             while b"\n" in self._received:

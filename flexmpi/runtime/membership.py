@@ -203,8 +203,11 @@ def _await_newcomers(link: Link, reconfiguration: int, limit_s: float) -> str:
 
 
 def _await_port(link: Link, reconfiguration: int) -> Message:
-    """Sleep until the port is known, every rank on its own link, so that none of them polls meanwhile."""
-    while (message := link.wait_for("port", "release"))["kind"] == "port":
+    """Sleep until the port is known, every rank on its own link, so that none of them polls meanwhile.
+
+    It may have come already, while this rank still let others in.
+    """
+    while (message := link.await_reply("port", "release")) is not None and message["kind"] == "port":
         if message["reconfiguration"] == reconfiguration:
             return message
     raise RankLeaves

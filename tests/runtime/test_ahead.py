@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +71,14 @@ def test_a_job_can_be_ended_while_data_moves(start: Start, corefile: Path) -> No
     wait_until((corefile.parent / "linked").exists, what="the newcomer is connected")
     application.send("5:")
     assert application.finish()[0] == 143
+
+
+def test_a_newcomer_that_is_lost_while_data_moves_ends_the_job_and_leaves_nothing(start: Start, corefile: Path) -> None:
+    application = linking(start, corefile, "hold")
+    founders = set(application.rank_pids())
+    assert application.send("6:node2:1").startswith("ok")
+    wait_until((corefile.parent / "linked").exists, what="the newcomer is connected")
+    (newcomer,) = set(application.rank_pids()) - founders
+    os.kill(newcomer, signal.SIGKILL)
+    status, _, errors = application.finish()
+    assert status == 128 + signal.SIGKILL and "was killed by signal 9" in errors, errors

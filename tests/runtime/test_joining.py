@@ -89,6 +89,14 @@ def test_three_process_sets_on_two_nodes_join_in_one_move(start: Start, corefile
     assert contract.end()[0] == 1, "rows must move once for all newcomers"
 
 
+def test_eight_process_sets_find_each_other_whoever_is_first(start: Start, tmp_path: Path) -> None:
+    corefile = tmp_path / "nine.core"
+    corefile.write_text("".join(f"n{number}:1\n" for number in range(9)))
+    contract = Contract(start, corefile, "-n1", "--ready-timeout=120")
+    assert contract.change("6:" + ":".join(f"n{number}:1" for number in range(1, 9))) == (9, 9)
+    assert contract.end()[0] == 1
+
+
 def test_founders_leave_and_the_last_rank_grows_again(start: Start, corefile: Path) -> None:
     contract = Contract(start, corefile, "-n2")
     founders = set(contract.application.rank_pids())

@@ -54,6 +54,13 @@ def test_a_reply_that_does_not_come_ends_the_wait_and_loses_nothing(launcher: La
     assert kinds(launcher.link.poll()) == ["terminate"]
 
 
+def test_what_came_while_something_else_was_awaited_is_there_for_the_next_who_waits(launcher: Launcher) -> None:
+    launcher.say("port", "here")
+    assert launcher.link.await_reply("here") == {"kind": "here"}
+    assert launcher.link.await_reply("port", "release", limit_s=60) == {"kind": "port"}
+    assert launcher.link.poll() == []
+
+
 def test_looking_for_a_message_does_not_take_it(launcher: Launcher) -> None:
     assert not launcher.link.has_arrived("withdraw")
     launcher.say("port", "withdraw")
