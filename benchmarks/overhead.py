@@ -12,6 +12,12 @@ METHOD = (
     "The same loop runs in turns with `range(n)` and with `flex.iterate(n)` in one program; so do the same calls on "
     "`MPI.COMM_WORLD` and on `flex.comm`. What FlexMPI adds is the difference of neighbouring turns."
 )
+LIMITS = (
+    "An agreement point is a Gather, a broadcast and a message to the node launcher; what the others compute is mostly the "
+    "supervisor's reading, printing and logging of the samples. Where other work shares the cores, both wait for a time slice: "
+    "with two ranks on two cores that is what the largest figures show.",
+    "A timed call costs two readings of the clock and Python's passing on of the arguments; keywords cost most.",
+)
 NEVER = "--interval=1000000000"
 """No agreement point but the one at the loop's begin."""
 
@@ -114,7 +120,7 @@ def measure(quick: bool) -> Result:
         Target("Overhead at the default interval for iterations of 1 ms and more, in %", percent, 0.5),
         Target("A call on the timed communicator costs, in us", call_us, 0.5),
     )
-    return Result("overhead", "Overhead", METHOD, machine.describe(), (iteration, loop, calls), targets)
+    return Result("overhead", "Overhead", METHOD, machine.describe(), (iteration, loop, calls), targets, LIMITS)
 
 
 def _run(
