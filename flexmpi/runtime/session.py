@@ -27,7 +27,7 @@ from flexmpi.runtime.membership import Group
 from flexmpi.runtime.registry import Registry
 from flexmpi.runtime.rows import valid_costs
 
-_open = False
+_open = _closed = False
 
 
 class Session:
@@ -54,6 +54,7 @@ class Session:
         self._registry = Registry()
         self._callbacks: list[Callable[[Session], object]] = []
         self._loops = 0
+        self._last = MPI.PROC_NULL, 0
         self._iterating = self._stopped = False
         self._outside = "FLEXMPI_JOINING" in os.environ and self._link is not None
         self._starting = not self._outside
@@ -93,13 +94,13 @@ class Session:
 
     @property
     def rank(self) -> int:
-        """This process's rank in `comm`; ``MPI.PROC_NULL``, which is negative, in one that has left and unwinds."""
-        return MPI.PROC_NULL if self.comm == MPI.COMM_NULL else self.comm.rank
+        """This process's rank in `comm`, after the session its last; ``MPI.PROC_NULL``, which is negative, in one that leaves."""
+        return self._last[0] if self.comm == MPI.COMM_NULL else self.comm.rank
 
     @property
     def size(self) -> int:
-        """The number of ranks in `comm`; 0 in a rank that has left and unwinds."""
-        return 0 if self.comm == MPI.COMM_NULL else self.comm.size
+        """The number of ranks in `comm`, after the session the last; 0 in a rank that leaves."""
+        return self._last[1] if self.comm == MPI.COMM_NULL else self.comm.size
 
     @property
     def starting(self) -> bool:
@@ -301,9 +302,10 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        global _open
-        _open = False
+        global _open, _closed
+        _open, _closed = False, True
         if kind is None and self.comm != MPI.COMM_NULL:
+            self._last = self.comm.rank, self.comm.size
             if self._agreement is not None:
                 self._agreement.end()
             else:
@@ -337,11 +339,13 @@ def session(*, interval: int | str | None = None) -> Session:
     Raises
     ------
     UsageError
-        A session is open already.
+        A session is open already, or under ``flexmpi run`` one has ended.
     """
     global _open
     if _open:
         raise UsageError("a session is open already; a program has one")
+    if _closed and links.current() is not None:
+        raise UsageError("under flexmpi run a program has one session, with one loop or several; this one has ended")
     opened = Session(interval=interval)
     _open = True
     return opened

@@ -184,6 +184,21 @@ def test_a_job_that_has_done_its_work_succeeds_however_its_processes_end(start: 
         assert output.count("has done its work") == 2
 
 
+def test_a_second_session_is_refused_and_ranks_know_their_numbers_after_the_first(start: Start, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    opening = "with flexmpi.session() as flex:\n    assert len(list(flex.iterate(3))) == 3\n"
+    script.write_text(
+        f"import flexmpi\n{opening}print(flex.rank, 'of', flex.size)\nif flex.rank == 1:\n    flexmpi.session()\n"
+    )
+    status, output, errors = start(*TWO_NODES, "-q", "--nodes=2", "--processes-per-node=1", script).finish()
+    assert status == 1
+    assert "1 of 2" in output.splitlines()
+    assert (
+        "UsageError: under flexmpi run a program has one session, with one loop or several; this one has ended"
+        in errors
+    )
+
+
 def test_an_exception_is_told_once_with_the_users_own_frames(start: Start, tmp_path: Path) -> None:
     broken = tmp_path / "broken.py"
     broken.write_text("for\n")
