@@ -32,6 +32,8 @@ from flexmpi.protocol.wire import (
 
 LONGEST_SCRIPT = 4 * 1024 * 1024
 
+Watts = Annotated[float, Field(ge=0, le=1e12)]
+
 Mode = Literal["observe", "on", "off", "drain"]
 """Of decisions: record them only; carry them out; give everything extra back; give out nothing more."""
 
@@ -132,6 +134,20 @@ class SetMode(Request):
     mode: Mode | None = None
 
 
+class SetPowercap(Request):
+    """Change what all nodes together may draw, in watts, or take that limit away; or say what it is."""
+
+    kind: Literal["powercap"] = "powercap"
+    cap_w: Watts | Literal["none"] | None = None
+
+
+class Explain(Request):
+    """Why a job has the size it has, and what other sizes would mean."""
+
+    kind: Literal["explain"] = "explain"
+    job: JobName
+
+
 def _script(text: str) -> str:
     if not text.startswith("#!"):  # a path would be read with the agent's rights, in the agent's folder
         raise ValueError("expected the text of a script, which begins with '#!'")
@@ -158,14 +174,18 @@ class Submit(Request):
         return Submission(**self.model_dump(exclude=set(Request.model_fields) | {"kind"}))
 
 
-AnyRequest = Jobs | Nodes | History | Expand | Shrink | Balance | Stop | SetPolicy | SetMode | Submit
+AnyRequest = (
+    Jobs | Nodes | History | Expand | Shrink | Balance | Stop | SetPolicy | SetMode | SetPowercap | Explain | Submit
+)
 
 
 def action_of(request: AnyRequest) -> Action:
     """Return what somebody who asks this must be allowed to do; a dry run needs what the real one needs."""
     match request:
-        case Jobs() | Nodes() | History() | SetPolicy(name=None) | SetMode(mode=None):
+        case Jobs() | Nodes() | History() | Explain() | SetPolicy(name=None) | SetMode(mode=None):
             return Action.READ
+        case SetPowercap():
+            return Action.READ if request.cap_w is None else Action.POLICY
         case _:
             return Action(request.kind)
 
@@ -266,6 +286,111 @@ class Settings(Message):
     mode: Mode
 
 
+class PowerDraw(Message):
+    """The answer to a `SetPowercap` that changes nothing. Watts are declared, not measured.
+
+    Attributes
+    ----------
+    cap_w
+        What all nodes together may draw; None without a limit.
+    drawn_w
+        What they draw now.
+    others_w
+        What of that no size of an elastic job changes: powered nodes when idle, and those that other jobs have.
+    declared, undeclared
+        Nodes with and without declared watts; the latter count nothing.
+    """
+
+    kind: Literal["power_draw"] = "power_draw"
+    cap_w: Watts | None
+    drawn_w: Watts
+    others_w: Watts
+    declared: Count
+    undeclared: Count
+
+
+class Figure(Value):
+    """A figure of a model and its standard error."""
+
+    value: Annotated[float, Field(ge=0)]
+    error: Annotated[float, Field(ge=0)]
+
+
+class Alternative(Value):
+    """A size that a job may have.
+
+    Attributes
+    ----------
+    nodes
+        The size.
+    iteration_s
+        Predicted.
+    speed
+        Relative to the job's fewest nodes.
+    price
+        Of an iteration, by the declared prices of nodes: node-hours where none are.
+    watts
+        Of these nodes, as declared; None where they are not.
+    joules
+        Of an iteration, by these watts.
+    value
+        What the policy takes it to be worth, with what it costs to get there; None where it does not look at that.
+    """
+
+    nodes: PositiveCount
+    iteration_s: Figure
+    speed: Annotated[float, Field(ge=0)]
+    price: Annotated[float, Field(ge=0)]
+    watts: Watts | None
+    joules: Annotated[float, Field(ge=0)] | None
+    value: float | None
+    is_present: bool
+    is_chosen: bool
+
+
+class Explanation(Message):
+    """The answer to `Explain`.
+
+    Attributes
+    ----------
+    samples, sampled_nodes
+        How many samples the model rests on, and at which sizes they were taken.
+    serial_s, parallel_s, per_node_s
+        The model: ``t(n) = serial + parallel / n + per_node (n - 1)`` seconds an iteration. None where there is none.
+    unknown
+        Why there is none.
+    start_s, stall_s
+        What a change of nodes is taken to cost: until newcomers are ready, and standing still.
+    changes
+        How many changes that was measured in; 0 where it is assumed.
+    reason
+        Why the job has its size, by the policy.
+    changed
+        Its last change, and who or what wanted it.
+    """
+
+    kind: Literal["explanation"] = "explanation"
+    job: JobName
+    name: Line
+    user: Line
+    policy: PolicyName
+    nodes: NodeNames
+    minimum_nodes: PositiveCount
+    maximum_nodes: PositiveCount
+    samples: Count
+    sampled_nodes: tuple[PositiveCount, ...]
+    serial_s: Figure | None
+    parallel_s: Figure | None
+    per_node_s: Figure | None
+    unknown: Line | None
+    start_s: Seconds
+    stall_s: Seconds
+    changes: Count
+    reason: Line
+    changed: Line | None
+    alternatives: tuple[Alternative, ...]
+
+
 class Accepted(Message):
     """A request will be carried out: `Done` or `Failed` with this id follows, unless it was for a dry run.
 
@@ -284,7 +409,7 @@ class Accepted(Message):
     dry_run: bool = False
 
 
-Reply = JobList | NodeList | HistoryList | Settings | Accepted | Rejected | Done | Failed
+Reply = JobList | NodeList | HistoryList | Settings | PowerDraw | Explanation | Accepted | Rejected | Done | Failed
 _REQUESTS: dict[str, type[AnyRequest]] = kinds_of(AnyRequest)
 _REPLIES: dict[str, type[Reply]] = kinds_of(Reply)
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from flexmpi.errors import (
@@ -35,6 +36,8 @@ from flexmpi.scheduler.ledger import Ledger, Timing
 from flexmpi.scheduler.managers import Lender, ResourceManager
 from flexmpi.scheduler.orderbook import OrderBook
 from flexmpi.scheduler.policies import NEEDS_ALL_JOBS, POLICIES
+from flexmpi.scheduler.policies.capping import under_cap
+from flexmpi.scheduler.power import Power
 from flexmpi.scheduler.server import Server
 from flexmpi.scheduler.settings import AgentSettings
 from flexmpi.scheduler.state import Job, Snapshot
@@ -53,6 +56,8 @@ log = logging.getLogger("flexmpi.agent")
 
 AT_ONCE = 64
 """How many credentials are checked at the same time, at most."""
+POWER_CAP = "power_cap_w"
+"""The journal's setting that keeps it: watts, or ``none``."""
 SEE_ALL = (
     "it must see all jobs, and PrivateData hides other users' from the agent's user; make it an operator "
     "(sacctmgr modify user NAME set adminlevel=operator), or run it as SlurmUser"
@@ -101,6 +106,8 @@ class Agent:
         self.policy = journal.setting("policy") or settings.agent.policy
         if self.policy not in POLICIES:
             raise ConfigurationError(f"unknown policy {self.policy!r} (there are {', '.join(POLICIES)})")
+        self.rules = settings.sizing.rules
+        self.power = _power(settings, journal.setting(POWER_CAP))
         self.ledger = Ledger(_timing(settings), epoch=journal.next_epoch())
         self.orders = OrderBook(self.ledger, journal=journal, manager=manager, clock=clock)
         self.orders.inherit()
@@ -190,6 +197,8 @@ class Agent:
             idle_since=self._idle_since,
             settle_s=self._settings.hysteresis.settle_s,
             now=self.now(),
+            power=self.power,
+            rules=self.rules,
         )
 
     def _decide(self) -> tuple[Decision, ...]:
@@ -198,8 +207,8 @@ class Agent:
             return give_back(view)
         if self.policy in NEEDS_ALL_JOBS and "jobs" in self.snapshot.hidden:
             self._say_once(f"policy {self.policy} decides nothing: {SEE_ALL}")
-            return ()
-        decisions = within_bounds(POLICIES[self.policy](view), view, self._bounds)
+            return under_cap((), view)
+        decisions = under_cap(within_bounds(POLICIES[self.policy](view), view, self._bounds), view)
         return without_growth(decisions) if self.mode == "drain" else decisions
 
     def _act(self, decisions: tuple[Decision, ...]) -> None:
@@ -250,6 +259,13 @@ class Agent:
         self._journal.set_setting("policy", name)
         log.info("policy %s", name)
         self.policy = name
+        self.orders.forget_observed()
+
+    def change_power_cap(self, cap_w: float | None) -> None:
+        """Put a limit on what all nodes draw together in force, or none, over restarts too."""
+        self._journal.set_setting(POWER_CAP, "none" if cap_w is None else repr(cap_w))
+        log.info("power cap %s", "none" if cap_w is None else f"{cap_w:g} W")
+        self.power = replace(self.power, cap_w=cap_w)
         self.orders.forget_observed()
 
     def _require_sight(self, policy: str, error: type[FlexMPIError]) -> None:
@@ -367,6 +383,20 @@ class Agent:
 
 def _mode(text: str) -> Mode:
     return text  # type: ignore[return-value]
+
+
+def _power(settings: AgentSettings, remembered: str | None) -> Power:
+    """Return what nodes draw and may draw: what people have set last counts."""
+    declared = settings.power.declared
+    cap_w = settings.power.cap_w
+    if remembered is not None:
+        cap_w = None if remembered == "none" else float(remembered)
+    if cap_w is not None and not declared:
+        if remembered is None:
+            raise ConfigurationError("[power] cap_w needs classes that say what nodes draw")
+        log.warning("the power cap of %g W is not kept: the settings declare no watts any more, see [power]", cap_w)
+        cap_w = None
+    return Power(declared, cap_w)
 
 
 def _timing(settings: AgentSettings) -> Timing:

@@ -16,6 +16,7 @@ from flexmpi.protocol.requests import (
     AnyRequest,
     Balance,
     Expand,
+    Explain,
     History,
     HistoryList,
     HistoryRow,
@@ -26,6 +27,7 @@ from flexmpi.protocol.requests import (
     Reply,
     SetMode,
     SetPolicy,
+    SetPowercap,
     Settings,
     Shrink,
     Submit,
@@ -33,12 +35,16 @@ from flexmpi.protocol.requests import (
 )
 from flexmpi.protocol.slurm_commands import Submission
 from flexmpi.scheduler.byhand import expansion, shrinking
-from flexmpi.scheduler.elastic import View
+from flexmpi.scheduler.elastic import Decision, View
+from flexmpi.scheduler.explanation import explain, power_draw
+from flexmpi.scheduler.hostlists import fold_hosts
 from flexmpi.scheduler.ledger import Ledger, Member
 from flexmpi.scheduler.listing import find_member, job_list, name_of, node_list
 from flexmpi.scheduler.orderbook import OrderBook
 from flexmpi.scheduler.orders import Order, Stage
 from flexmpi.scheduler.policies import POLICIES
+from flexmpi.scheduler.policies.capping import growth_left_w
+from flexmpi.scheduler.power import Power
 from flexmpi.scheduler.state import Snapshot
 from flexmpi.scheduler.supply import Territory
 
@@ -54,6 +60,7 @@ class Office(Protocol):
     territory: Territory
     mode: Mode
     policy: str
+    power: Power
     operators: frozenset[int]
 
     def now(self) -> float:
@@ -70,6 +77,9 @@ class Office(Protocol):
 
     def change_policy(self, name: str) -> None:
         """Put a policy in force; raises CommandError where it cannot work here."""
+
+    def change_power_cap(self, cap_w: float | None) -> None:
+        """Put a limit on what all nodes draw together in force, or none."""
 
     def history(self, job: str | None, entries: int) -> tuple[HistoryRow, ...]:
         """Return what was decided."""
@@ -137,7 +147,12 @@ class Desk:
                 office.send(connection, HistoryList(entries=office.history(key, request.entries)))
             case SetPolicy(name=None) | SetMode(mode=None):
                 office.send(connection, Settings(policy=office.policy, mode=office.mode))
-            case SetPolicy() | SetMode() | Submit():
+            case SetPowercap(cap_w=None):
+                office.send(connection, power_draw(office.view(), office.snapshot))
+            case Explain():
+                explained = self._member(request.job)
+                office.send(connection, explain(explained, office.view(), policy=office.policy))
+            case SetPolicy() | SetMode() | SetPowercap() | Submit():
                 self._change(request, connection)
             case _ if member is not None:
                 self._order(request, member, uid, connection)
@@ -158,6 +173,7 @@ class Desk:
             view = office.view()
             elastic = view.job_of[member.key]
             decision = expansion(request, elastic, view) if isinstance(request, Expand) else shrinking(request, elastic)
+            _require_power(decision, view)
             what = f"job {job}: {decision.summary()}"
         else:
             what = f"job {job}: {request.kind}"
@@ -181,7 +197,7 @@ class Desk:
         if orders := office.ledger.orders_of(member.key):
             raise CommandError(f"the job has an order under way: {orders[0].what}")
 
-    def _change(self, request: SetPolicy | SetMode | Submit, connection: bytes) -> None:
+    def _change(self, request: SetPolicy | SetMode | SetPowercap | Submit, connection: bytes) -> None:
         """Change what the agent does, or take in a job."""
         office, order_id = self._office, self._office.new_id()
         what, job = "", None
@@ -196,6 +212,8 @@ class Desk:
                 what = f"mode {mode}"
                 if not request.dry_run:
                     office.change_mode(mode)
+            case SetPowercap(cap_w=cap_w):
+                what = self._change_power_cap(cap_w, dry_run=request.dry_run)
             case Submit():
                 submission = request.submission()
                 what = f"submit {submission.name or 'a job'}"
@@ -205,3 +223,25 @@ class Desk:
         office.send(connection, Accepted(id=order_id, what=what, job=job, dry_run=request.dry_run))
         if not request.dry_run:
             office.send(connection, Done(id=order_id))
+
+    def _change_power_cap(self, cap_w: float | str | None, *, dry_run: bool) -> str:
+        """Put a power cap in force, if it is not for a dry run; return what that is."""
+        watts = cap_w if isinstance(cap_w, float) else None
+        if watts is not None and not self._office.power.declared:
+            raise CommandError("no watts of nodes are declared: the settings need [[power.classes]]")
+        if not dry_run:
+            self._office.change_power_cap(watts)
+        return "power cap none" if watts is None else f"power cap {watts:g} W"
+
+
+def _require_power(decision: Decision, view: View) -> None:
+    """Refuse growth that the power cap has no room for."""
+    unknown = [node for node in decision.add if not view.power.may_be_given(node)]
+    if unknown:
+        raise CommandError(f"there is a power cap, and no watts are declared for {fold_hosts(unknown)}")
+    more_w, left_w = view.power.dynamic_w(decision.add), growth_left_w(view)
+    if more_w > max(0.0, left_w):
+        cap_w = view.power.cap_w
+        raise CommandError(
+            f"that would draw {more_w:g} W more, and the power cap of {cap_w:g} W leaves {max(0.0, left_w):g} W"
+        )

@@ -5,11 +5,35 @@ How it comes about is `supply`'s (what may be used, who waits) and the `ledger`'
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from flexmpi.models.estimate import Refusal
+from flexmpi.scheduler.forecast import Forecast
 from flexmpi.scheduler.hostlists import fold_hosts
+from flexmpi.scheduler.power import UNCAPPED, Power
+
+NOT_HEARD = Refusal("nothing heard of its iterations")
+ASSUMED_START_S = 3.0
+ASSUMED_STALL_S = 1.0
+"""What a change is taken to need before a job's own have been measured."""
+
+
+@dataclass(frozen=True)
+class MoveCost:
+    """Seconds that a change of nodes takes, the mean of those a job has gone through.
+
+    Attributes
+    ----------
+    start_s
+        Until newcomers are ready, the application computing on.
+    stall_s
+        How long the application stands still.
+    """
+
+    start_s: float = ASSUMED_START_S
+    stall_s: float = ASSUMED_STALL_S
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +60,16 @@ class ElasticJob:
         Whether it takes an order now: none is open, and for growth its cool-down is over.
     extra_allowed
         How many more nodes the site's limits let it have; None without a limit.
+    forecast
+        How long its iterations take on how many nodes, or why that is not known.
+    move
+        What a change costs it.
+    ends_at
+        When its time limit ends it; None without a limit.
+    iterations_left
+        At most; None where it has not told.
+    weight
+        How much its speed counts against that of others.
     """
 
     key: str
@@ -56,11 +90,22 @@ class ElasticJob:
     may_grow: bool = True
     may_shrink: bool = True
     extra_allowed: int | None = None
+    forecast: Forecast | Refusal = NOT_HEARD
+    move: MoveCost = MoveCost()
+    ends_at: float | None = None
+    iterations_left: int | None = None
+    weight: float = 1.0
+
+    @property
+    def keeps(self) -> tuple[str, ...]:
+        """The nodes it has once its open order is carried out."""
+        coming = dict.fromkeys((*self.held, *self.arriving, *self.joining))
+        return tuple(node for node in coming if node not in self.leaving)
 
     @property
     def size(self) -> int:
         """How many nodes it has once its open order is carried out."""
-        return len({*self.held, *self.arriving, *self.joining} - set(self.leaving))
+        return len(self.keeps)
 
     @property
     def relative_size(self) -> float:
@@ -94,6 +139,32 @@ class WaitingJob:
     is_settled: bool = True
 
 
+@dataclass(frozen=True)
+class Rules:
+    """What an administrator has set for choosing sizes.
+
+    Attributes
+    ----------
+    horizon_s
+        A change must repay itself within so long, or by the end of the job's time limit.
+    slowdown
+        How many times as long as on its fastest size an iteration may take to save money or energy.
+    node_hour
+        The price of a node for an hour, by node; 1 of those that are not in it.
+    weights
+        How much the speed of a job counts, by account; 1 of those that are not in it.
+    """
+
+    horizon_s: float = 600.0
+    slowdown: float = 1.5
+    node_hour: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+    def price_per_hour(self, nodes: Iterable[str]) -> float:
+        """Return what nodes cost together for an hour."""
+        return sum(self.node_hour.get(node, 1.0) for node in nodes)
+
+
 @dataclass(frozen=True, kw_only=True)
 class View:
     """What a policy decides by.
@@ -110,6 +181,10 @@ class View:
         Those of `free` that have been so for long enough to be given out.
     waiting
         The jobs that wait, those that start first first.
+    power
+        What nodes draw, and what they may draw together.
+    rules
+        By which sizes are chosen from forecasts.
     """
 
     now: float
@@ -117,6 +192,8 @@ class View:
     free: tuple[str, ...] = ()
     settled: frozenset[str] = frozenset()
     waiting: tuple[WaitingJob, ...] = ()
+    power: Power = UNCAPPED
+    rules: Rules = Rules()
 
     @cached_property
     def job_of(self) -> Mapping[str, ElasticJob]:

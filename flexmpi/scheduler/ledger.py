@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from flexmpi.protocol.messages import (
     Acknowledged,
+    Cost,
     Done,
     Ended,
     Failed,
@@ -23,6 +24,7 @@ from flexmpi.protocol.messages import (
     Sample,
     Unknown,
 )
+from flexmpi.scheduler.forecast import Samples
 from flexmpi.scheduler.orders import Order, Stage
 from flexmpi.scheduler.state import Job, JobState, Snapshot
 from flexmpi.scheduler.supply import companions, nodes_of
@@ -30,6 +32,8 @@ from flexmpi.scheduler.supply import companions, nodes_of
 LARGEST_BACK_OFF = 16
 MISSES = 3
 """A job that the resource manager does not know in so many snapshots in a row is over."""
+COSTS_KEPT = 16
+"""Of each job's changes, the latest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +67,12 @@ class Member:
         When it last changed, and until when it is left alone after failures.
     node_seconds
         What it has used, as far as the agent has seen.
+    samples
+        What it has measured.
+    costs
+        What its latest changes have cost.
+    decided
+        Why its size was last changed, by the agent or a person.
     """
 
     said: Register
@@ -80,6 +90,9 @@ class Member:
     misses: int = 0
     node_seconds: float = 0.0
     latest: Sample | None = None
+    samples: Samples = field(default_factory=Samples)
+    costs: tuple[Cost, ...] = ()
+    decided: str | None = None
 
     @property
     def key(self) -> str:
@@ -95,6 +108,16 @@ class Member:
     def nodes(self) -> tuple[str, ...]:
         """All nodes it has, by its own word or the manager's."""
         return tuple(dict.fromkeys((*self.held, *self.arriving, *self.departing)))
+
+    def learn(self, sample: Sample, now: float) -> None:
+        """Take in what it has measured."""
+        self.latest = sample
+        self.samples = self.samples.after(
+            [one.node for one in sample.nodes if one.ranks > 0],
+            iteration=sample.iteration,
+            iteration_s=sample.slowest_real_s / sample.iterations,
+            now=now,
+        )
 
     def hear(self, nodes: Collection[NodeRanks], now: float) -> None:
         """Take its word for what it holds."""
@@ -192,7 +215,7 @@ class Ledger:
         match message:
             case Sample():
                 member.hear(message.nodes, now)
-                member.latest = message
+                member.learn(message, now)
             case Ended():
                 self.forget(member.key, message.why or "the job has ended", now)
             case _:
@@ -258,6 +281,9 @@ class Ledger:
             member.wait_until = now + self.timing.retry_s * back_off
         elif stage is Stage.DONE:
             member.failures, member.wait_until = 0, 0.0
+            member.decided = f"{order.what} ({order.command.cause})"
+            if order.cost is not None:
+                member.costs = (*member.costs, order.cost)[-COSTS_KEPT:]
 
     # What the resource manager says.
 

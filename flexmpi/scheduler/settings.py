@@ -28,7 +28,9 @@ from pydantic import (
 from flexmpi.errors import ConfigurationError, ManagerError
 from flexmpi.protocol.requests import Mode
 from flexmpi.protocol.wire import Count, Host, PolicyName, UserNumber, first_complaint
+from flexmpi.scheduler.elastic import Rules
 from flexmpi.scheduler.hostlists import expand_hosts
+from flexmpi.scheduler.power import Watts
 
 LONGEST_WAIT_S = 7 * 24 * 3600.0
 
@@ -77,6 +79,8 @@ Endpoint = Annotated[str, AfterValidator(_endpoint)]
 HostList = Annotated[str, AfterValidator(_hosts)]
 User = Annotated[UserNumber, BeforeValidator(_uid)]
 Wait = Annotated[float, Field(gt=0, le=LONGEST_WAIT_S)]
+Draw = Annotated[float, Field(ge=0, le=1e9)]
+Factor = Annotated[float, Field(gt=0, le=1e6)]
 Pause = Annotated[float, Field(ge=0, le=LONGEST_WAIT_S)]
 
 
@@ -118,7 +122,8 @@ class Agent(Section):
     policy: PolicyName = Field(
         default="triggered",
         description='"triggered": only what people command. "fill": idle nodes that nobody waits for go to elastic '
-        'jobs. "fair": the same in equal shares. `flexmpi policy` changes it, from then on and over restarts.',
+        'jobs. "fair": the same in equal shares. "throughput", "cost", "energy": sizes for all jobs together by '
+        "what they have measured. `flexmpi policy` changes it, from then on and over restarts.",
         examples=["fill"],
     )
     operators: Annotated[tuple[User, ...], Field(max_length=1000)] = Field(
@@ -225,6 +230,79 @@ class Orders(Section):
         return self
 
 
+class PowerClass(Section):
+    """What some nodes draw, each of them."""
+
+    nodes: HostList
+    idle_w: Draw
+    dynamic_w: Draw
+
+
+class Power(Section):
+    """Watts of nodes, and what all of them may draw together. Nothing is measured: these figures are taken as they are."""
+
+    cap_w: Draw | None = Field(
+        default=None,
+        description="What all nodes together may draw, in watts: elastic jobs do not grow beyond it, and shrink to keep to it. "
+        "It needs classes. `flexmpi powercap` changes it, from then on and over restarts.",
+        examples=[2000.0],
+    )
+    classes: tuple[PowerClass, ...] = Field(
+        default=(),
+        description="What each of some nodes draws: idle_w whenever it is powered, dynamic_w on top of that when a job has "
+        "it. Nodes that are in no class count nothing, and are not given out while there is a cap.",
+        examples=[[{"nodes": "node[0-3]", "idle_w": 80.0, "dynamic_w": 160.0}]],
+    )
+
+    @property
+    def declared(self) -> Mapping[str, Watts]:
+        """The watts of each node."""
+        return {node: Watts(each.idle_w, each.dynamic_w) for each in self.classes for node in expand_hosts(each.nodes)}
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        named = [node for each in self.classes for node in expand_hosts(each.nodes)]
+        if len(set(named)) < len(named):
+            twice = next(node for node in named if named.count(node) > 1)
+            raise ValueError(f"classes: {twice} is in two of them")
+        return self
+
+
+class Sizing(Section):
+    """How sizes are chosen for all jobs together, with the policies throughput, cost and energy."""
+
+    horizon_s: Wait = Field(
+        default=600.0,
+        description="A change of a job's nodes must repay what it costs within so long, or by the end of the job's time limit "
+        "if that is sooner.",
+    )
+    slowdown: Annotated[float, Field(ge=1, le=1e6)] = Field(
+        default=1.5,
+        description='With "cost" and "energy": how many times as long as on its fastest size an iteration of a job may take.',
+    )
+    prices: Mapping[HostList, Factor] = Field(
+        default={},
+        description="What a node costs an hour, by lists of nodes, in any currency. One that is not named costs 1, so that "
+        "prices are node-hours.",
+        examples=[{"node[0-3]": 1.0, "fat[0-1]": 2.5}],
+    )
+    weights: Mapping[str, Factor] = Field(
+        default={},
+        description="How much the speed of a job counts against that of others, by account. One that is not named counts 1.",
+        examples=[{"physics": 2.0}],
+    )
+
+    @property
+    def rules(self) -> Rules:
+        """The same as policies take it."""
+        return Rules(
+            horizon_s=self.horizon_s,
+            slowdown=self.slowdown,
+            node_hour={node: price for nodes, price in self.prices.items() for node in expand_hosts(nodes)},
+            weights=self.weights,
+        )
+
+
 class AgentSettings(Section):
     """All that ``agent.toml`` says; what it does not say has its default."""
 
@@ -234,6 +312,8 @@ class AgentSettings(Section):
     limits: Limits = Limits()
     hysteresis: Hysteresis = Hysteresis()
     orders: Orders = Orders()
+    power: Power = Power()
+    sizing: Sizing = Sizing()
 
     @classmethod
     def read(cls, path: Path) -> AgentSettings:

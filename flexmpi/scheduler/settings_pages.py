@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -73,11 +74,15 @@ def _reference() -> Iterator[str]:
 def _toml(value: Any) -> str:
     """Write a value as TOML; strings, numbers, lists and tables of one line are all there is."""
     if isinstance(value, Mapping):
-        entries = ", ".join(f"{key} = {_toml(one)}" for key, one in value.items())
+        entries = ", ".join(f"{_key(key)} = {_toml(one)}" for key, one in value.items())
         return f"{{ {entries} }}" if entries else "{}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_toml, value))}]"
     return json.dumps(str(value) if isinstance(value, Path) else value)
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
 
 
 PAGES = {"configuration_files/agent.toml": render_sample, "docs/agent-settings.md": render_reference}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 
-from flexmpi.scheduler.elastic import Decision, ElasticJob, View
+from flexmpi.scheduler.elastic import ASSUMED_STALL_S, ASSUMED_START_S, Decision, ElasticJob, MoveCost, Rules, View
 from flexmpi.scheduler.ledger import Ledger, Member
+from flexmpi.scheduler.power import UNCAPPED, Power, drawn_by_others
 from flexmpi.scheduler.state import JobState, Snapshot
 from flexmpi.scheduler.supply import (
     Territory,
@@ -16,6 +18,8 @@ from flexmpi.scheduler.supply import (
     suitable_nodes,
     waiting_jobs,
 )
+
+USUAL_RULES = Rules()
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ def build_view(
     idle_since: Mapping[str, float],
     settle_s: float,
     now: float,
+    power: Power = UNCAPPED,
+    rules: Rules = USUAL_RULES,
 ) -> View:
     """Return what a policy decides by.
 
@@ -55,16 +61,23 @@ def build_view(
         Since when each node has been free, see `still_free`.
     settle_s
         How long a node must have been free before it is given out.
+    power
+        What is declared and the cap; what others draw is found out here.
+    rules
+        By which sizes are chosen.
     """
     free = free_nodes(snapshot, ledger, territory)
     inside = {node.name for node in snapshot.nodes if territory.has(node)}
-    jobs = [_elastic(member, snapshot, ledger, inside, now) for member in ledger.members.values()]
+    jobs = [_elastic(member, snapshot, ledger, inside, now, rules) for member in ledger.members.values()]
+    others_w = drawn_by_others(snapshot.nodes, power.declared, frozenset(ledger.promised()))
     return View(
         now=now,
         jobs=with_allowances([job for job in jobs if job is not None], bounds),
         free=free,
         settled=frozenset(node for node in free if now - idle_since.get(node, now) >= settle_s),
         waiting=waiting_jobs(snapshot),
+        power=replace(power, others_w=others_w),
+        rules=rules,
     )
 
 
@@ -82,7 +95,7 @@ def still_free(free: Collection[str], idle_since: Mapping[str, float], now: floa
 
 
 def _elastic(
-    member: Member, snapshot: Snapshot, ledger: Ledger, inside: Collection[str], now: float
+    member: Member, snapshot: Snapshot, ledger: Ledger, inside: Collection[str], now: float, rules: Rules
 ) -> ElasticJob | None:
     job, said = member.job, member.said
     orders = ledger.orders_of(member.key)
@@ -105,6 +118,19 @@ def _elastic(
         suitable=suitable_nodes(job, snapshot) & frozenset(inside),
         may_grow=runs and ledger.may_grow(member, now),
         may_shrink=runs and ledger.may_change(member, now),
+        forecast=member.samples.forecast,
+        move=_move_cost(member),
+        ends_at=job.ends_at,
+        weight=rules.weights.get(job.account or "", 1.0),
+    )
+
+
+def _move_cost(member: Member) -> MoveCost:
+    """Return the mean of what a job's changes have cost it; what is assumed as long as there is none."""
+    starts = [cost.start_s for cost in member.costs if cost.start_s is not None]
+    return MoveCost(
+        start_s=fmean(starts) if starts else ASSUMED_START_S,
+        stall_s=fmean(cost.stall_s for cost in member.costs) if member.costs else ASSUMED_STALL_S,
     )
 
 

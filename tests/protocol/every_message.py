@@ -105,6 +105,40 @@ history_rows = st.builds(
     why=st.none() | texts,
     cost=st.none() | costs,
 )
+watts = st.floats(0, 1e12)
+figures = st.builds(requests.Figure, value=seconds, error=seconds)
+alternatives = st.builds(
+    requests.Alternative,
+    nodes=positive,
+    iteration_s=figures,
+    speed=seconds,
+    price=seconds,
+    watts=st.none() | watts,
+    joules=st.none() | seconds,
+    value=st.none() | st.floats(allow_infinity=False, allow_nan=False),
+    is_present=st.booleans(),
+    is_chosen=st.booleans(),
+)
+explanations = st.builds(
+    requests.Explanation,
+    job=names,
+    name=texts,
+    user=texts,
+    policy=names,
+    nodes=node_names,
+    minimum_nodes=positive,
+    maximum_nodes=positive,
+    samples=counts,
+    sampled_nodes=st.tuples(positive),
+    **dict.fromkeys(("serial_s", "parallel_s", "per_node_s"), st.none() | figures),
+    unknown=st.none() | texts,
+    start_s=seconds,
+    stall_s=seconds,
+    changes=counts,
+    reason=texts,
+    changed=st.none() | texts,
+    alternatives=st.tuples(alternatives),
+)
 modes = st.sampled_from(["observe", "on", "off", "drain"])
 FROM_SUPERVISOR: list[st.SearchStrategy[Any]] = [
     registrations(),
@@ -138,6 +172,8 @@ REQUESTS: list[st.SearchStrategy[Any]] = [
     st.builds(requests.Balance, job=names, **asked),
     st.builds(requests.Stop, job=names, **asked),
     st.builds(requests.SetPolicy, name=st.none() | names, **asked),
+    st.builds(requests.SetPowercap, cap_w=st.none() | st.just("none") | watts, **asked),
+    st.builds(requests.Explain, job=names, **asked),
     st.builds(requests.SetMode, mode=st.none() | modes, **asked),
     st.builds(
         requests.Submit,
@@ -158,6 +194,10 @@ REPLIES: list[st.SearchStrategy[Any]] = [
     st.builds(requests.JobList, jobs=st.tuples(job_rows)),
     st.builds(requests.NodeList, nodes=st.tuples(node_rows)),
     st.builds(requests.HistoryList, entries=st.tuples(history_rows)),
+    st.builds(
+        requests.PowerDraw, cap_w=st.none() | watts, drawn_w=watts, others_w=watts, declared=counts, undeclared=counts
+    ),
+    explanations,
     st.builds(requests.Settings, policy=names, mode=modes),
     st.builds(requests.Accepted, id=names, what=texts, job=st.none() | names, dry_run=st.booleans()),
     rejected,

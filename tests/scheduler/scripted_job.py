@@ -59,7 +59,7 @@ class ScriptedJob(Caller):
         super().__init__(folder)
         self.job_id, self.nodes, self.range = job_id, nodes, (low, high)
         self.key = key or f"job{job_id}"
-        self.epoch = 0
+        self.epoch = self.iteration = 0
         self.unfinished: tuple[str, ...] = ()
 
     @property
@@ -97,9 +97,10 @@ class ScriptedJob(Caller):
         return answer
 
     async def sample(self) -> None:
+        self.iteration += 10
         await self.send(
             Sample(
-                iteration=10,
+                iteration=self.iteration,
                 iterations=10,
                 slowest_real_s=0.5,
                 mean_busy_s=0.4,

@@ -22,14 +22,18 @@ from flexmpi.protocol.messages import Done, Failed, Registered, Rejected, Resize
 from flexmpi.protocol.requests import (
     Accepted,
     Expand,
+    Explain,
+    Explanation,
     History,
     HistoryList,
     JobList,
     Jobs,
     NodeList,
     Nodes,
+    PowerDraw,
     SetMode,
     SetPolicy,
+    SetPowercap,
     Settings,
     Shrink,
     Submit,
@@ -58,11 +62,12 @@ class World:
         self._callers: list[Any] = []
         self._running: asyncio.Task[None] | None = None
 
-    async def start(self, **agent: object) -> Agent:
+    async def start(self, *, sections: dict[str, Any] | None = None, **agent: object) -> Agent:
         settings = AgentSettings.model_validate(
             {
                 "agent": {"tick_s": 0.05, "mode": "on", **agent},
                 "hysteresis": {"cool_down_s": 0.0, "settle_s": 0.0, "retry_s": 1000.0},
+                **(sections or {}),
             }
         )
         self.journal = Journal.open(self.folder / "journal.sqlite")
@@ -126,9 +131,9 @@ class World:
 
 
 @asynccontextmanager
-async def a_world(folder: Path, **agent: object) -> AsyncIterator[World]:
+async def a_world(folder: Path, *, sections: dict[str, Any] | None = None, **agent: object) -> AsyncIterator[World]:
     world = World(folder)
-    await world.start(**agent)
+    await world.start(sections=sections, **agent)
     try:
         yield world
     finally:
@@ -316,6 +321,71 @@ def test_mode_and_policy_are_remembered_by_the_next_agent(tmp_path: Path) -> Non
             assert isinstance(refused, Rejected) and "triggered, fill, fair" in refused.why
             await world.kill()
             assert (await world.start()).policy == "fair"
+
+    play(test)
+
+
+WATTS = {"power": {"classes": ({"nodes": "node[0-5]", "idle_w": 50.0, "dynamic_w": 100.0},)}}
+
+
+def test_a_power_cap_makes_jobs_shrink_at_once_holds_them_there_and_is_remembered(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with a_world(tmp_path, policy="fill", sections=WATTS) as world:
+            person, elastic = world.person(), world.job(world.submit())
+            await elastic.joined()
+            await elastic.resized()
+            assert len(elastic.nodes) == 6
+            draw = await person.ask(SetPowercap)
+            assert draw == PowerDraw(cap_w=None, drawn_w=900.0, others_w=300.0, declared=6, undeclared=0)
+            # Six nodes draw 50 W each in any case, so 650 W are enough for three to be busy.
+            await person.ask(SetPowercap, cap_w=650.0)
+            assert isinstance(await person.reply(), Done)
+            shrunk = await elastic.resized()
+            assert len(shrunk.leave) == 3
+            await world.until(lambda: len(world.agent.view().free) == 3, what="the nodes are free")
+            refused = await person.ask(Expand, job=str(elastic.job_id))
+            assert isinstance(refused, Rejected) and "the power cap of 650 W leaves 50 W" in refused.why
+            await world.kill()
+            assert (await world.start(policy="fill", sections=WATTS)).power.cap_w == 650.0
+
+    play(test)
+
+
+def test_a_cap_without_declared_watts_is_refused(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with a_world(tmp_path) as world:
+            refused = await world.person().ask(SetPowercap, cap_w=100.0)
+            assert isinstance(refused, Rejected) and "no watts of nodes are declared" in refused.why
+
+    play(test)
+
+
+def test_a_job_is_given_nodes_by_what_it_has_measured_and_the_agent_explains_why(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with a_world(tmp_path, policy="throughput", sections=WATTS) as world:
+            person, elastic = world.person(), world.job(world.submit(), high=4)
+            await elastic.joined()
+            for _ in range(4):
+                await elastic.sample()
+            samples = world.agent.ledger.members
+            await world.until(lambda: samples[elastic.key].samples.count == 2, what="the samples have come")
+            explained = await person.ask(Explain, job=str(elastic.job_id))
+            assert isinstance(explained, Explanation)
+            assert (explained.samples, explained.reason) == (2, "2 of 3 samples measured: it keeps its size")
+            await elastic.sample()
+            grown = await elastic.resized()
+            assert len(grown.add) == 3
+            assert "is its part of the best throughput of all jobs together" in grown.cause
+            await world.until(lambda: not world.agent.ledger.orders, what="the agent knows that it is done")
+            explained = await person.ask(Explain, job=str(elastic.job_id))
+            assert isinstance(explained, Explanation)
+            assert explained.sampled_nodes == (1,)
+            assert [row.nodes for row in explained.alternatives] == [1, 2, 3, 4]
+            times = [row.iteration_s.value for row in explained.alternatives]
+            assert times == pytest.approx([0.05, 0.025, 0.05 / 3, 0.0125], rel=0.02)
+            assert [row.watts for row in explained.alternatives] == [150.0, 300.0, 450.0, 600.0]
+            assert [row.is_chosen for row in explained.alternatives] == [False, False, False, True]
+            assert explained.changes == 1 and explained.stall_s == 0.015
 
     play(test)
 

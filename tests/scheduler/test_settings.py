@@ -187,6 +187,7 @@ def test_the_sample_shows_every_field_as_it_can_be_set(tmp_path):
     examples = {
         "agent": {"advertise": "head.cluster", "munge_socket": Path("/run/munge/munge.socket.2")},
         "manager": {"kind": "local", "corefile": tmp_path / "corefiles/demo.core"},
+        "power": {"cap_w": 2000.0},
     }
     for name in SECTIONS:
         assert getattr(found, name) == getattr(default, name).model_copy(update=examples.get(name, {}))

@@ -5,20 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from flexmpi.scheduler.elastic import Decision, View
+from flexmpi.scheduler.policies.cost import COST, cost
+from flexmpi.scheduler.policies.energy import ENERGY, energy
 from flexmpi.scheduler.policies.fair import fair
 from flexmpi.scheduler.policies.fill import fill
+from flexmpi.scheduler.policies.sizing import Objective
+from flexmpi.scheduler.policies.throughput import THROUGHPUT, throughput
 from flexmpi.scheduler.policies.triggered import triggered
 
 Policy = Callable[[View], tuple[Decision, ...]]
 """A policy returns at most one decision a job; it gives out free nodes only, and takes only what a job can give back."""
 
-POLICIES: Mapping[str, Policy] = {"triggered": triggered, "fill": fill, "fair": fair}
+POLICIES: Mapping[str, Policy] = {
+    "triggered": triggered,
+    "fill": fill,
+    "fair": fair,
+    "throughput": throughput,
+    "cost": cost,
+    "energy": energy,
+}
+
+OBJECTIVES: Mapping[str, Objective] = {each.name: each for each in (THROUGHPUT, COST, ENERGY)}
+"""What the policies that choose sizes by forecasts want."""
 
 SUMMARIES: Mapping[str, str] = {
     "triggered": "sizes change only by people's commands",
     "fill": "idle nodes that nobody waits for go to elastic jobs; jobs that wait get them back",
     "fair": "as fill, in equal shares",
+    "throughput": "sizes for all jobs together: the largest sum of relative speeds",
+    "cost": "sizes for all jobs together: the lowest price of an iteration that is not too slow",
+    "energy": "sizes for all jobs together: the fewest joules for an iteration that is not too slow",
 }
 
-NEEDS_ALL_JOBS = frozenset({"fill", "fair"})
+NEEDS_ALL_JOBS = frozenset({"fill", "fair", *OBJECTIVES})
 """Those that decide by who waits: they must see all jobs."""

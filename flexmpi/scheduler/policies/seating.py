@@ -19,11 +19,14 @@ class Seating:
         Free nodes that nobody waits for, in their order.
     leaving
         What each job gives back, and for whom.
+    reserved
+        Nodes that are free, or on their way out of elastic jobs, and kept for those that wait.
     """
 
     free: list[str]
     leaving: dict[str, list[str]] = field(default_factory=dict)
     beneficiaries: dict[str, list[int]] = field(default_factory=dict)
+    reserved: set[str] = field(default_factory=set)
 
     def size(self, job: ElasticJob) -> int:
         """Return how many nodes a job keeps."""
@@ -61,6 +64,7 @@ def seat_waiting(view: View) -> Seating:
         if missing > 0 and not given:
             blocked |= waiting.suitable
         coming -= set(kept)
+        seating.reserved.update(kept)
         seating.free = [node for node in seating.free if node not in kept]
     return seating
 

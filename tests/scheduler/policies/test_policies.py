@@ -6,11 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexmpi.scheduler.elastic import Decision, ElasticJob, View, WaitingJob
+from flexmpi.models.estimate import Refusal
+from flexmpi.scheduler.elastic import Decision, ElasticJob, MoveCost, View, WaitingJob
 from flexmpi.scheduler.policies import POLICIES
+from flexmpi.scheduler.policies.capping import under_cap
 from flexmpi.scheduler.policies.fair import equal_shares, fair
 from flexmpi.scheduler.policies.fill import fill
 from flexmpi.scheduler.policies.triggered import triggered
+from flexmpi.scheduler.power import Power, Watts
+from tests.scheduler.policies.forecasts import forecast_of
 
 NODES = tuple(f"node{number}" for number in range(8))
 
@@ -123,6 +127,7 @@ def test_fair_takes_nothing_that_the_other_cannot_use() -> None:
     assert fair(before) == ()
 
 
+WATTS = st.integers(0, 200).map(float)
 RANGES = st.tuples(st.integers(1, 4), st.integers(0, 6)).map(lambda pair: (pair[0], pair[0] + pair[1]))
 
 
@@ -138,6 +143,14 @@ def test_shares_are_within_ranges_and_equal_where_ranges_allow(ranges: list[tupl
         for other in jobs:
             if shares[one.key] < one.maximum_nodes and shares[other.key] > other.minimum_nodes:
                 assert shares[other.key] <= shares[one.key] + 1
+
+
+FORECASTS = st.sampled_from(
+    [
+        Refusal("1 of 3 samples measured"),
+        *(forecast_of(serial, parallel) for serial in (0.0, 0.1, 1.0) for parallel in (0.01, 1.0, 8.0)),
+    ]
+)
 
 
 @st.composite
@@ -162,6 +175,9 @@ def views(draw: st.DrawFn) -> View:
                     may_grow=may and draw(st.booleans()),
                     may_shrink=may,
                     extra_allowed=draw(st.none() | st.integers(0, 3)),
+                    forecast=draw(FORECASTS),
+                    move=MoveCost(start_s=draw(st.floats(0, 20)), stall_s=draw(st.floats(0, 20))),
+                    ends_at=draw(st.none() | st.floats(-5, 2000)),
                 )
             )
     free = tuple(node for node, owner in zip(nodes, deal, strict=True) if owner < 0)
@@ -171,14 +187,18 @@ def views(draw: st.DrawFn) -> View:
         for number, (count, suitable, settled) in enumerate(queue)
     )
     settled = draw(st.frozensets(st.sampled_from(free))) if free else frozenset()
-    return View(now=0.0, jobs=tuple(jobs), free=free, settled=settled, waiting=waits)
+    declared = {node: Watts(draw(WATTS), draw(WATTS)) for node in nodes if draw(st.integers(0, 9)) > 0}
+    power = Power(declared, cap_w=draw(st.none() | st.floats(0, 1500)), others_w=draw(st.floats(0, 200)))
+    return View(now=0.0, jobs=tuple(jobs), free=free, settled=settled, waiting=waits, power=power)
 
 
 @pytest.mark.parametrize("name", POLICIES)
-@given(before=views())
-@settings(max_examples=300, derandomize=True, deadline=None)
-def test_a_policy_keeps_to_ranges_and_gives_out_only_what_is_free(name: str, before: View) -> None:
+@given(before=views(), capped=st.booleans())
+@settings(max_examples=150, derandomize=True, deadline=None)
+def test_a_policy_keeps_to_ranges_and_gives_out_only_what_is_free(name: str, before: View, capped: bool) -> None:
     decisions = POLICIES[name](before)
+    if capped:
+        decisions = under_cap(decisions, before)
     assert len({decision.key for decision in decisions}) == len(decisions)
     given_out = [node for decision in decisions for node in decision.add]
     assert len(set(given_out)) == len(given_out)
@@ -194,8 +214,30 @@ def test_a_policy_keeps_to_ranges_and_gives_out_only_what_is_free(name: str, bef
         assert each.extra_allowed is None or len(decision.add) <= each.extra_allowed
 
 
+@pytest.mark.parametrize("name", POLICIES)
 @given(before=views())
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=150, derandomize=True, deadline=None)
+def test_growth_never_goes_beyond_the_power_cap_and_jobs_shrink_until_they_keep_to_it(name: str, before: View) -> None:
+    decisions = under_cap(POLICIES[name](before), before)
+    power = before.power
+    if power.cap_w is None:
+        return
+    given_out = {node for decision in decisions for node in decision.add}
+    left = {node for decision in decisions for node in decision.leave}
+    held = {node for each in before.jobs for node in (*each.held, *each.departing)}
+    assert given_out <= set(power.declared)
+    if power.dynamic_w(given_out) > 0:
+        assert power.left_w(held | given_out) >= -1e-9
+    if power.left_w(held - left) < 0:
+        # Whoever could still leave something has said so.
+        sizes = sizes_after(before, decisions)
+        for each in before.jobs:
+            rest = [node for node in each.removable if node not in left and power.dynamic_w([node]) > 0]
+            assert not each.may_shrink or sizes[each.key] == each.minimum_nodes or not rest
+
+
+@given(before=views())
+@settings(max_examples=150, derandomize=True, deadline=None)
 def test_fill_never_gives_out_a_node_that_the_first_waiting_job_could_start_on(before: View) -> None:
     if not before.waiting:
         return
