@@ -11,10 +11,10 @@ from flexmpi import __version__
 from flexmpi.errors import FlexMPIError
 
 MODULES = {
-    **{name: name for name in ("agent", "controller", "demo", "doctor", "run", "send", "submit")},
+    **{name: name for name in ("agent", "controller", "demo", "doctor", "explain", "run", "send", "submit")},
     **dict.fromkeys(("history", "jobs", "nodes"), "lists"),
     **dict.fromkeys(("balance", "expand", "shrink", "stop"), "resize"),
-    **dict.fromkeys(("mode", "policy"), "settings"),
+    **dict.fromkeys(("mode", "policy", "powercap"), "settings"),
 }
 """Commands and the modules they are in. One is loaded when it is asked for: a job need not wait for what others are made of."""
 

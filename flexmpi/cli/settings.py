@@ -1,7 +1,8 @@
-"""`flexmpi policy` and `flexmpi mode`: what the agent decides by and whether it acts, shown or changed."""
+"""`flexmpi policy`, `mode` and `powercap`: what the agent decides by and whether it acts, shown or changed."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -10,7 +11,10 @@ import click
 from flexmpi.cli.ask_agent import connected
 from flexmpi.cli.changes import CHANGE_ENDING, carry_out, change_options
 from flexmpi.errors import ConfigurationError
-from flexmpi.protocol.requests import Mode, SetMode, SetPolicy, Settings
+from flexmpi.protocol.requests import Mode, PowerDraw, SetMode, SetPolicy, SetPowercap, Settings
+
+_POWER = re.compile(r"([0-9]+(?:\.[0-9]*)?)\s*(|w|kw|mw)", re.IGNORECASE)
+_UNITS = {"": 1.0, "w": 1.0, "kw": 1e3, "mw": 1e6}
 
 
 @click.command(epilog=CHANGE_ENDING)
@@ -23,6 +27,9 @@ def policy(name: str | None, **options: Any) -> None:
     triggered  only what people command
     fill       idle nodes that nobody waits for go to elastic jobs
     fair       the same, in equal shares
+    throughput sizes by forecasts: the largest sum of relative speeds
+    cost       sizes by forecasts: the lowest price of an iteration
+    energy     sizes by forecasts: the fewest joules for an iteration
     """  # noqa: D301
     if name is None:
         _say("policy", options)
@@ -48,9 +55,46 @@ def mode(mode: Mode | None, **options: Any) -> None:
         carry_out(SetMode, options, mode=mode)
 
 
+@click.command(epilog=CHANGE_ENDING)
+@change_options
+@click.argument("watts", required=False)
+def powercap(watts: str | None, **options: Any) -> None:
+    """Show what all nodes draw together and may draw, or change the latter to WATTS: 900, 1.2kW, or none.
+
+    The figures are the watts that the agent's settings declare for nodes; nothing is measured. When the cap is lowered,
+    elastic jobs shrink at once, whatever the policy; they never grow beyond it.
+    """
+    if watts is not None:
+        carry_out(SetPowercap, options, cap_w=_watts(watts))
+        return
+    _refuse_format("power cap", options)
+    with connected(options) as agent:
+        draw = agent.ask(SetPowercap, PowerDraw)
+    if options["as_json"]:
+        click.echo(draw.model_dump_json())
+        return
+    cap = "no power cap" if draw.cap_w is None else f"power cap {draw.cap_w:g} W"
+    without = f"; {draw.undeclared} nodes without declared watts count nothing" if draw.undeclared else ""
+    click.echo(f"{cap}; {draw.drawn_w:g} W drawn by {draw.declared} nodes (declared){without}")
+
+
+def _watts(text: str) -> float | str:
+    """Read a power: ``900``, ``900W``, ``1.2kW``, ``none``."""
+    if text.lower() == "none":
+        return "none"
+    found = _POWER.fullmatch(text)
+    if found is None:
+        raise ConfigurationError(f"expected watts such as 900, 900W or 1.2kW, or none, got {text!r}")
+    return float(found[1]) * _UNITS[found[2].lower()]
+
+
 def _say(setting: str, options: Mapping[str, Any]) -> None:
-    if options["format_"] is not None:
-        raise ConfigurationError(f"--format is for a change of the {setting}: what it is, is one word")
+    _refuse_format(setting, options)
     with connected(options) as agent:
         settings = agent.ask(SetPolicy if setting == "policy" else SetMode, Settings)
     click.echo(settings.model_dump_json() if options["as_json"] else getattr(settings, setting))
+
+
+def _refuse_format(setting: str, options: Mapping[str, Any]) -> None:
+    if options["format_"] is not None:
+        raise ConfigurationError(f"--format is for a change of the {setting}: what it is, is one line")

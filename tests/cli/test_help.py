@@ -9,7 +9,7 @@ import pytest
 from flexmpi.cli.main import MODULES
 from tests.cli.conftest import Flexmpi
 
-FOR_PEOPLE = ("balance", "expand", "history", "jobs", "mode", "nodes", "policy", "shrink", "stop", "submit")
+FOR_PEOPLE = ("balance", "expand", "history", "jobs", "mode", "nodes", "policy", "powercap", "shrink", "stop", "submit")
 
 
 @pytest.mark.parametrize("command", FOR_PEOPLE)
