@@ -49,7 +49,7 @@ def explain(job: str, **options: Any) -> None:
     if style.json:
         click.echo(explained.model_dump_json(indent=2))
         return
-    if not style.asked:
+    if options["format_"] is None:
         for line in lines(explained):
             click.echo(line)
     print_rows(style, explained.alternatives)

@@ -7,7 +7,7 @@ import re
 import click
 import pytest
 
-from flexmpi.cli import fields
+from flexmpi.cli import explain, fields
 from flexmpi.cli.main import cli
 from flexmpi.cli.tables import Field
 from tests.cli.test_help import FOR_PEOPLE
@@ -46,6 +46,7 @@ def test_every_option_is_there() -> None:
         ("`flexmpi jobs`", fields.JOB_FIELDS, fields.JOB_SHOWN),
         ("`flexmpi nodes`", fields.NODE_FIELDS, fields.NODE_SHOWN),
         ("`flexmpi history`", fields.HISTORY_FIELDS, fields.HISTORY_SHOWN),
+        ("`flexmpi explain`", explain.FIELDS, explain.SHOWN),
         ("what changes something", fields.OUTCOME_FIELDS, ""),
     ],
 )

@@ -9,7 +9,20 @@ import pytest
 from flexmpi.cli.main import MODULES
 from tests.cli.conftest import Flexmpi
 
-FOR_PEOPLE = ("balance", "expand", "history", "jobs", "mode", "nodes", "policy", "powercap", "shrink", "stop", "submit")
+FOR_PEOPLE = (
+    "balance",
+    "expand",
+    "explain",
+    "history",
+    "jobs",
+    "mode",
+    "nodes",
+    "policy",
+    "powercap",
+    "shrink",
+    "stop",
+    "submit",
+)
 
 
 @pytest.mark.parametrize("command", FOR_PEOPLE)
@@ -18,7 +31,7 @@ def test_help_says_which_fields_there_are_and_what_the_exit_status_means(flexmpi
     assert (shown.status, shown.errors) == (0, "")
     text = " ".join(shown.output.split())
     assert "--format FIELD,... Show these of the fields below." in text
-    assert re.search(r"Fields: .*\bwhy\b.* Exit status: 0 done", text)
+    assert re.search(r"Fields: .*\b(why|watts)\b.* Exit status: 0 done", text)
     assert "2 wrong usage or no agent" in text
     assert "--agent FOLDER What tells of the agent. [default: FLEXMPI_AGENT, else /etc/flexmpi]" in text
 
