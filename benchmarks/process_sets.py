@@ -34,7 +34,7 @@ def measure(quick: bool) -> Result:
         ),
         (
             "Ready: from the order until all ranks wait to join, beside the computation. Join: Accept, Merge, Disconnect.",
-            "What is not done was dropped beside the computation: with so many processes on two cores some came too late.",
+            "What is not done was dropped, and the program computed on: the new ranks had not found each other within 120 s.",
         ),
     )
     stalls = {k: _spread(records[k], "stall_s") for k in sizes if k <= FITTED}
