@@ -155,9 +155,9 @@ def test_an_answer_to_another_question_is_an_error(flexmpi: Flexmpi, serve: Serv
 
 def test_an_agent_that_is_silent_is_waited_for_so_long_and_named(flexmpi: Flexmpi, serve: Serve) -> None:
     agent = serve(lambda request: [])
-    silent = flexmpi("jobs", "--answer-limit=1")
+    silent = flexmpi("jobs", "--answer-limit=3")
     assert (silent.status, silent.output) == (2, "")
-    assert "the agent does not answer within 1 s: tcp://127.0.0.1:" in silent.errors
+    assert "the agent does not answer within 3 s: tcp://127.0.0.1:" in silent.errors
     assert str(agent.folder) in silent.errors
 
 
@@ -171,7 +171,7 @@ def test_an_agent_that_has_ended_is_not_reached(flexmpi: Flexmpi, serve: Serve) 
 def test_an_agent_with_another_key_is_not_believed(flexmpi: Flexmpi, serve: Serve) -> None:
     old, new = serve(script), serve(script)
     (new.folder / "agent.public").write_text((old.folder / "agent.public").read_text())
-    other = flexmpi("jobs", "--answer-limit=2")
+    other = flexmpi("jobs", "--answer-limit=3")
     assert other.status == 2
     assert "somebody answers, but does not prove to be the agent with this public key" in other.errors
     assert new.asked.empty()
