@@ -7,6 +7,7 @@ whole iterations and numbers of nodes only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -129,6 +130,14 @@ class Forecast:
     def speed(self, nodes: int, *, minimum: int) -> float:
         """Return the speed relative to that on the job's fewest nodes."""
         return self.iteration_s(minimum).value / max(self.iteration_s(nodes).value, 1e-12)
+
+    def fastest(self, *, minimum: int, maximum: int) -> int:
+        """Return the number of nodes in a range on which an iteration is the shortest: the range's end, or near √(π/κ)."""
+        between = [minimum, maximum]
+        if self.per_node.value > 0:
+            turn = math.isqrt(int(min(self.parallel.value / self.per_node.value, 1e12)))
+            between += [min(max(size, minimum), maximum) for size in (turn, turn + 1)]
+        return min(between, key=lambda size: self.iteration_s(size).value)
 
     @property
     def serial(self) -> Estimate:

@@ -99,3 +99,22 @@ def test_a_sample_without_ranks_or_time_teaches_nothing():
     for number in range(10, 20):
         samples = samples.after(names(1), iteration=number, iteration_s=0.0, now=0.0)
     assert samples.count == 0
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(
+    serial=st.floats(0, 1),
+    parallel=st.floats(0.1, 8),
+    per_node=st.floats(0, 0.2),
+    low=st.integers(1, 9),
+    more=st.integers(0, 30),
+)
+def test_the_fastest_size_is_found_without_trying_all(
+    serial: float, parallel: float, per_node: float, low: int, more: int
+) -> None:
+    visits = ((size, serial + parallel / size + per_node * (size - 1)) for size in (1, 3, 8))
+    forecast = fitted(measured(*visits))
+    found = forecast.fastest(minimum=low, maximum=low + more)
+    assert forecast.iteration_s(found).value == pytest.approx(
+        min(forecast.iteration_s(size).value for size in range(low, low + more + 1))
+    )

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 
 from flexmpi.models.estimate import Refusal
 from flexmpi.scheduler.elastic import Decision, ElasticJob, View
@@ -122,29 +123,35 @@ class Pool:
         return found
 
     @cached_property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return max(self.class_of.values(), default=-1) + 1
+
+    @cached_property
     def capacity(self) -> tuple[int, ...]:
         """How many nodes there are of each class."""
         return self.counts(self.class_of)
 
     @cached_property
-    def givable(self) -> Mapping[int, tuple[str, ...]]:
+    def givable(self) -> Mapping[int, Sequence[str]]:
         """The nodes of each class that some job could be given: the spare ones, and those that jobs could leave."""
-        found: dict[int, tuple[str, ...]] = {}
+        found: dict[int, list[str]] = {}
         for node in (*self.spare, *(node for job in self.jobs for node in job.removable)):
             if self.view.power.may_be_given(node):
-                found[self.class_of[node]] = (*found.get(self.class_of[node], ()), node)
+                found.setdefault(self.class_of[node], []).append(node)
         return found
 
     def counts(self, nodes: Sequence[str] | Mapping[str, int]) -> tuple[int, ...]:
         """Return how many of these nodes are of each class."""
         counted = Counter(self.class_of[node] for node in nodes)
-        return tuple(counted[number] for number in range(max(self.class_of.values(), default=-1) + 1))
+        return tuple(counted[number] for number in range(self.classes))
 
     def node_sets(self, job: ElasticJob) -> list[tuple[str, ...]]:
         """Return what nodes a job could have, a few sets for each size: with more of one class, or with the thriftiest."""
         keeps, sets = job.keeps, []
+        own, most = frozenset(keeps), max(0, job.maximum_nodes - len(keeps))
         others = {
-            number: [node for node in nodes if node not in keeps]
+            number: list(islice((node for node in nodes if node not in own), most))
             for number, nodes in self.givable.items()
             if nodes[0] in job.suitable
         }

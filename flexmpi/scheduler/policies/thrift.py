@@ -22,7 +22,8 @@ def thrifty(
         What the job's fewest nodes cost a second: the unit, so that all jobs count alike.
     """
     seconds = forecast.iteration_s(nodes).value
-    fastest_s = min(forecast.iteration_s(size).value for size in range(job.minimum_nodes, job.maximum_nodes + 1))
+    fastest = forecast.fastest(minimum=job.minimum_nodes, maximum=job.maximum_nodes)
+    fastest_s = forecast.iteration_s(fastest).value
     least = max(smallest * forecast.iteration_s(job.minimum_nodes).value, 1e-12)
     excess = max(0.0, seconds / max(view.rules.slowdown * fastest_s, 1e-12) - 1)
     return -job.weight * (per_second * seconds / least + TOO_SLOW * excess)
