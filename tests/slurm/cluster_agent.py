@@ -26,11 +26,13 @@ class ClusterAgent:
         The `cluster` fixture.
     folder
         Empty; other users can reach it.
+    more
+        Further sections of its settings.
     settings
         Of ``[agent]``, on top of those of the test.
     """
 
-    def __init__(self, cluster: Cluster, folder: Path, **settings: object) -> None:
+    def __init__(self, cluster: Cluster, folder: Path, *, more: str = "", **settings: object) -> None:
         self.cluster, self.folder = cluster, folder
         folder.chmod(0o755)
         values = {
@@ -47,6 +49,7 @@ class ClusterAgent:
             "[agent]\n"
             + "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
             + "[hysteresis]\ncool_down_s = 0\nsettle_s = 1\nretry_s = 2\n"
+            + more
         )
         self.environment = {**without_slurm(os.environ), **cluster.environment, "FLEXMPI_AGENT": str(folder)}
         self.log = folder / "agent.log"
@@ -96,6 +99,13 @@ class ClusterAgent:
         assert run.returncode == 0, run.stderr
         rows: list[dict[str, Any]] = json.loads(run.stdout)
         return rows
+
+    def asked(self, *words: object) -> dict[str, Any]:
+        """Return the one answer of a command that only asks."""
+        run = self.command(*words, "--json")
+        assert run.returncode == 0, run.stderr
+        answer: dict[str, Any] = json.loads(run.stdout)
+        return answer
 
     def size(self, job_id: int) -> int:
         """Return how many nodes a job has, its companions' among them."""
