@@ -46,7 +46,7 @@ def agent(cluster: Any) -> Iterator[ClusterAgent]:
 def submit(agent: ClusterAgent, cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., ElasticJob]:
     def submit_one(serial: float, shared: float) -> ElasticJob:
         options = (f"--agent={agent.folder}", "--interval=0.5s", f"--nodes=1-{LARGEST}", "--processes-per-node=1")
-        program = (PROGRAMS / "timed.py", f"--serial={serial}", f"--shared={shared}")
+        program = (PROGRAMS / "sleeping.py", f"--serial={serial}", f"--shared={shared}")
         return ElasticJob(cluster, tmp_path_factory.mktemp("s"), *options, *program)
 
     return submit_one
