@@ -288,7 +288,7 @@ def test_a_job_that_ends_with_a_command_open_says_what_became_of_it(agent, job, 
     assert (ended.status, ended.why) == (143, "ended by SIGTERM")
 
 
-def test_the_end_does_not_wait_for_an_agent_that_is_stopped(job, folder):
+def test_a_job_ends_as_ever_when_its_agent_is_gone(job, folder):
     agent = ScriptedAgent(folder)
     try:
         application = job()

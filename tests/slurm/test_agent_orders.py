@@ -57,14 +57,14 @@ def test_a_job_gets_and_gives_back_nodes_as_the_agent_orders(cluster, folder, ag
 
 
 def test_a_node_that_is_not_granted_is_told_in_slurms_own_words(cluster, folder, agent):
-    job = ElasticJob(cluster, folder, f"--agent={agent.folder}", "--grant-timeout=3", *COUNTING)
+    job = ElasticJob(cluster, folder, f"--agent={agent.folder}", "--grant-timeout=6", *COUNTING)
     floor = agent.admit().nodes[0].node
     taken, free, *_ = (node for node in cluster.nodes if node != floor)
     cluster.run("sbatch", "--exclusive", f"--nodelist={taken}", "--output=/dev/null", "--wrap=sleep 600")
     wait_until(lambda: taken not in idle_nodes(cluster), what=f"{taken} is taken")
     agent.resize(add=(taken, free))
     failed = agent.until(Failed)
-    assert failed.why.startswith(f"{taken} was not granted within 3 s: Slurm job "), failed.why
+    assert failed.why.startswith(f"{taken} was not granted within 6 s: Slurm job "), failed.why
     assert "is PENDING (" in failed.why
     assert (held(failed.nodes), failed.cost) == ({floor: 1}, None)
     assert job.companions() == []
