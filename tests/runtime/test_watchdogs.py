@@ -64,7 +64,12 @@ def zombies(application: Application) -> list[int]:
 
 def on_second_node(application: Application, name: bytes) -> list[int]:
     """Return the processes of the second node whose program's name ends so."""
-    launcher = next(pid for pid in application.processes() if b"--node\0demo-2" in command_line(pid))
+
+    def launchers() -> list[int]:
+        return [pid for pid in application.processes() if b"--node\0demo-2" in command_line(pid)]
+
+    wait_until(lambda: len(launchers()) == 1, what="the launcher of newcomers that were dropped has ended")
+    (launcher,) = launchers()
     if name == b"launcher":
         return [launcher]
     return [pid for pid in descendants(launcher) if command_line(pid).split(b"\0")[0].endswith(name)]
