@@ -107,7 +107,7 @@ def token_from(path: Path | None) -> str | None:
 @click.option(
     "--agent",
     metavar="FOLDER|none",
-    help="The folder that tells of the cluster agent.  [default: FLEXMPI_AGENT, else /etc/flexmpi if one is there]",
+    help="The folder that tells of the cluster agent.  [default: FLEXMPI_AGENT; else, in a job, /etc/flexmpi if one is there]",
 )
 @click.option("--json-log", type=FILE, metavar="FILE", help="Write events there, a JSON object a line.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the application's own output only.")
@@ -202,6 +202,6 @@ def job_options(script: Path, arguments: tuple[str, ...], options: dict[str, Any
         counters=parse_counters(options["counters"]),
         own_nodes=around.granted,
         identity=around.identity,
-        agent=wanted_agent(options["agent"], os.environ),
+        agent=wanted_agent(options["agent"], os.environ, in_a_job=around.identity.job_id is not None),
         processes_per_node=options["processes_per_node"] or next(iter(placement.values())),
     )

@@ -25,12 +25,18 @@ def agent_folder(option: str | None, environment: Mapping[str, str]) -> Path | N
     return None if named == NO_AGENT else Path(named).absolute()
 
 
-def wanted_agent(option: str | None, environment: Mapping[str, str]) -> Path | None:
-    """Return the folder of the agent that a job is to follow: the one that is named, else the usual one if an agent is there."""
+def wanted_agent(option: str | None, environment: Mapping[str, str], *, in_a_job: bool) -> Path | None:
+    """Return the folder of the agent that `flexmpi run` is to follow.
+
+    Parameters
+    ----------
+    in_a_job
+        It runs in a job of a resource manager; else only an agent that somebody names is looked for.
+    """
     folder = agent_folder(option, environment)
     if folder is None or option or environment.get(VARIABLE):
         return folder
-    return folder if has_card(folder) else None
+    return folder if in_a_job and has_card(folder) else None
 
 
 def has_card(folder: Path) -> bool:

@@ -170,12 +170,14 @@ def test_a_job_follows_an_agent_that_is_named_or_one_that_is_at_the_usual_place(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("flexmpi.protocol.agent_folder.DEFAULT_FOLDER", folder)
-    assert wanted_agent(None, {}) is None
-    assert wanted_agent(str(folder), {}) == folder
-    assert wanted_agent(None, {"FLEXMPI_AGENT": str(folder)}) == folder
+    assert wanted_agent(None, {}, in_a_job=True) is None
+    for in_a_job in (False, True):
+        assert wanted_agent(str(folder), {}, in_a_job=in_a_job) == folder
+        assert wanted_agent(None, {"FLEXMPI_AGENT": str(folder)}, in_a_job=in_a_job) == folder
     publish(folder, LOCAL)
-    assert wanted_agent(None, {}) == folder
-    assert wanted_agent("none", {}) is None
+    assert wanted_agent(None, {}, in_a_job=True) == folder
+    assert wanted_agent(None, {}, in_a_job=False) is None
+    assert wanted_agent("none", {}, in_a_job=True) is None
 
 
 def test_choosing_the_folder_loads_neither_zmq_nor_pydantic() -> None:
