@@ -12,6 +12,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import numpy as np
+
 from flexmpi.models.estimate import Estimate, Fit, Refusal, fit, typical
 
 MINIMUM_SAMPLES = 3
@@ -22,6 +24,9 @@ SKIPPED = 2
 """So many samples after a job's nodes have changed are not learnt from: the change itself may be in them."""
 HALF_LIFE_S = 900.0
 """A sample that is so much older than the newest counts half as much."""
+
+SHORTEST_S, LONGEST_S = 1e-9, 1e7
+"""No iteration is believed to take less or more: jobs tell what they like, and the agent decides for all of them."""
 
 SERIAL_PRIOR = 0.2
 """Before two sizes have been compared: the standard error of the part of an iteration that more nodes do not shorten."""
@@ -61,8 +66,12 @@ class Samples:
 
     @cached_property
     def forecast(self) -> Forecast | Refusal:
-        """The model fitted to them."""
-        return Forecast.fitted(self)
+        """The model fitted to them; refused where they are too few, or too far apart for any model."""
+        try:
+            found = Forecast.fitted(self)
+        except np.linalg.LinAlgError:
+            return Refusal("its samples fit no model")
+        return found if isinstance(found, Refusal) or found.is_sound else Refusal("its samples fit no model")
 
     def after(self, nodes: Collection[str], *, iteration: int, iteration_s: float, now: float) -> Samples:
         """Return them with one more.
@@ -76,7 +85,7 @@ class Samples:
         """
         held = frozenset(nodes)
         to_skip = SKIPPED if held != self.nodes else self._to_skip
-        if to_skip > 0 or iteration == self.iteration or not held or iteration_s <= 0:
+        if to_skip > 0 or iteration == self.iteration or not held or not SHORTEST_S <= iteration_s <= LONGEST_S:
             left = to_skip - (iteration != self.iteration)
             return replace(self, nodes=held, iteration=iteration, _to_skip=max(0, left))
         size = len(held)
@@ -122,6 +131,12 @@ class Forecast:
         prior_error = [SERIAL_PRIOR * here_s, 10 * here_s, PER_NODE_PRIOR * here_s]
         terms = fit(features, times, noise=noise, prior=[0.0, here_s, 0.0], prior_error=prior_error)
         return cls(terms, reference, samples.count, tuple(sorted(samples.by_size)))
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether all its figures are finite, and time is spent at all."""
+        finite = bool(np.isfinite(self.terms.coefficients).all() and np.isfinite(self.terms.covariance).all())
+        return finite and bool(self.terms.coefficients.any())
 
     def iteration_s(self, nodes: int) -> Estimate:
         """Return the seconds an iteration takes on so many nodes."""

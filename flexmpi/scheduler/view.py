@@ -20,6 +20,7 @@ from flexmpi.scheduler.supply import (
 )
 
 USUAL_RULES = Rules()
+LONGEST_CHANGE_S = 1e6
 
 
 @dataclass(frozen=True)
@@ -127,10 +128,13 @@ def _elastic(
 
 def _move_cost(member: Member) -> MoveCost:
     """Return the mean of what a job's changes have cost it; what is assumed as long as there is none."""
-    starts = [cost.start_s for cost in member.costs if cost.start_s is not None]
+    # What a job tells of itself is bounded: it must not upset the sums of all.
+    starts = [min(cost.start_s, LONGEST_CHANGE_S) for cost in member.costs if cost.start_s is not None]
     return MoveCost(
         start_s=fmean(starts) if starts else ASSUMED_START_S,
-        stall_s=fmean(cost.stall_s for cost in member.costs) if member.costs else ASSUMED_STALL_S,
+        stall_s=fmean(min(cost.stall_s, LONGEST_CHANGE_S) for cost in member.costs)
+        if member.costs
+        else ASSUMED_STALL_S,
     )
 
 

@@ -118,3 +118,19 @@ def test_the_fastest_size_is_found_without_trying_all(
     assert forecast.iteration_s(found).value == pytest.approx(
         min(forecast.iteration_s(size).value for size in range(low, low + more + 1))
     )
+
+
+@settings(derandomize=True, deadline=None, max_examples=150)
+@given(
+    told=st.lists(
+        st.tuples(st.integers(1, 40), st.floats(0, allow_nan=False, allow_infinity=False)), min_size=1, max_size=6
+    )
+)
+def test_whatever_a_job_tells_there_is_a_finite_forecast_or_none(told: list[tuple[int, float]]) -> None:
+    forecast = measured(*told).forecast
+    if isinstance(forecast, Forecast):
+        for nodes in (1, 7, 1000):
+            estimate = forecast.iteration_s(nodes)
+            assert 0 <= estimate.value < 1e12
+            assert 0 <= estimate.error < 1e12
+            assert 0 <= forecast.speed(nodes, minimum=1) < 1e30
