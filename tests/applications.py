@@ -141,14 +141,14 @@ class Leftovers:
     def __init__(self) -> None:
         # Short, for it holds Unix sockets, whose paths are at most 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="fx-", dir="/tmp"))
-        self._before = set(_shared_memory())
+        self._before = set(shared_memory())
 
     def check(self) -> None:
         """Fail if anything is left once what is still ending has ended."""
 
         def left() -> list[str]:
             used = set(processes.files_in_use())
-            unused = [path for path in _shared_memory() if path not in self._before and str(path) not in used]
+            unused = [path for path in shared_memory() if path not in self._before and str(path) not in used]
             return [str(path) for path in (*self.folder.rglob("*"), *unused)]
 
         try:
@@ -159,7 +159,8 @@ class Leftovers:
             shutil.rmtree(self.folder)
 
 
-def _shared_memory() -> list[Path]:
+def shared_memory() -> list[Path]:
+    """Return the MPI library's files in shared memory."""
     return [path for pattern in processes.SHARED_MEMORY_NAMES for path in processes.SHARED_MEMORY.glob(pattern)]
 
 

@@ -39,6 +39,11 @@ def resolve(
     on_demand
         The provider chooses a new node for ranks that are added to ``any``.
 
+    Returns
+    -------
+    dict
+        Node name -> ranks to add or remove; ``any`` stands for a node to come, or where ranks may be removed from it.
+
     Raises
     ------
     CommandError
@@ -56,6 +61,8 @@ def resolve(
     known = {node: ranks for node, ranks in occupied.items() if node != ANY_NODE}
     if on_new_node and not changes:
         return {ANY_NODE: on_new_node}
+    if ANY_NODE in occupied and any(name == ANY_NODE for name, _ in changes):
+        return _left_open(changes, occupied, on_new_node=on_new_node)
     grant.check(nodes, (name for name, _ in changes), given)
     resolved = resolve_changes(
         grant.usable(nodes, given),
@@ -65,6 +72,16 @@ def resolve(
         maximum_nodes=limits.maximum_nodes - new_nodes,
     )
     return resolved | ({ANY_NODE: on_new_node} if on_new_node else {})
+
+
+def _left_open(changes: Sequence[tuple[str, int]], occupied: Mapping[str, int], *, on_new_node: int) -> dict[str, int]:
+    """Return a removal from ``any`` as it is: whose ranks leave is known when the node to come has its name."""
+    wanted = {ANY_NODE: on_new_node} if on_new_node else {}
+    for name, change in changes:
+        add_up(wanted, {name: change})
+    if sum(occupied.values()) + sum(wanted.values()) < 1:
+        raise CommandError("the change would leave no rank at all, expected 1 or more to stay")
+    return wanted
 
 
 def add_up(occupied: dict[str, int], changes: Mapping[str, int]) -> None:

@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import signal
+import stat
 import sys
 import time
 from asyncio import StreamReader, StreamWriter
@@ -289,6 +290,14 @@ async def _shake_hands(reader: StreamReader, writer: StreamWriter, key: bytes) -
     return Frames(key, "launcher", nonces)
 
 
+def _remove_empty_output() -> None:
+    """Remove the output file of a companion job if nothing was written there: there is one for each node that was added."""
+    with suppress(OSError):
+        status, path = os.fstat(1), Path("/proc/self/fd/1").readlink()
+        if stat.S_ISREG(status.st_mode) and status.st_size == 0 and path.name.startswith(processes.FOLDER_PREFIX):
+            path.unlink()
+
+
 def main() -> None:
     """Run a node launcher; the supervisor's address and the job's key are in the environment."""
     parser = argparse.ArgumentParser(prog="flexmpi.runtime.launcher", description=main.__doc__)
@@ -306,6 +315,7 @@ def main() -> None:
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         asyncio.run(Launcher(options.node, folder, powercap).run(addresses, key, request=request))
+        _remove_empty_output()
     except (LinkError, OSError, EOFError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         sys.exit(f"flexmpi: node launcher of {options.node}: {error or type(error).__name__}")

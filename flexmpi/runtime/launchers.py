@@ -44,6 +44,11 @@ class Launchers:
         self._going: dict[int, str] = {}
 
     @property
+    def rank_environment(self) -> Mapping[str, str]:
+        """What ranks on the provider's nodes need in their environment."""
+        return self._provider.rank_environment
+
+    @property
     def going(self) -> list[str]:
         """The nodes on which a launcher, or the job that runs it, is ending."""
         return list(self._going.values())

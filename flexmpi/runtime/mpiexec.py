@@ -202,7 +202,8 @@ def rank_environment(inherited: Mapping[str, str], own: Mapping[str, str], folde
     """Return the environment of ``mpiexec``, which hands it to its ranks.
 
     Ranks compute with one thread each unless the user has set ``OMP_NUM_THREADS``: there is one rank a core. What UCX, below
-    MPI, has to say must not get into the program's output.
+    MPI, has to say must not get into the program's output. Ranks find out for themselves what the machine looks like, which
+    takes no time: hydra would tell them by a file, always in /tmp, that stays there when it is killed.
     Nothing of Slurm, of another MPI launcher or of the job's key goes in; ``TMPDIR`` is private to the process set, and a rank
     puts back the one its user had.
     """
@@ -213,6 +214,7 @@ def rank_environment(inherited: Mapping[str, str], own: Mapping[str, str], folde
     }
     kept.setdefault("OMP_NUM_THREADS", "1")
     kept.setdefault("UCX_LOG_FILE", "/dev/stderr")
+    kept.setdefault("HWLOC_XMLFILE", "")
     for name, value in SMALL_BUFFERS.items():
         kept.setdefault(name, value)
     return {**kept, **own, "FLEXMPI_TMPDIR": inherited.get("TMPDIR", ""), "TMPDIR": str(folder)}

@@ -102,7 +102,7 @@ class ProcessSets:
             ranks=size,
             command=self._options.command,
             directory=str(Path.cwd()),
-            environment={**environment, **told},
+            environment={**self._launchers.rank_environment, **environment, **told},
         )
         return pset.ranks
 

@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -27,6 +27,9 @@ class Provider(Protocol):
 
     limit_s: float
     """How long a launcher may take to report."""
+
+    rank_environment: Mapping[str, str]
+    """What ranks on such nodes need in their environment."""
 
     async def start_launcher(self, request: int, node: str | None, *, addresses: Sequence[str], key: bytes) -> None:
         """Have a node launcher started that reports, as ``request``, to one of ``addresses``.
@@ -89,6 +92,7 @@ class LocalProvider:
     """
 
     limit_s = 30.0
+    rank_environment: Mapping[str, str] = {}
 
     def __init__(self, folder: Path, *, on_ended: Callable[[], None]) -> None:
         self._folder = folder

@@ -225,7 +225,7 @@ class Reconfigurer:
         if not wanted.balance and not wanted.forced:
             occupied = self.job.roster.occupied()
             wanted.vacate(occupied)
-            self._resolve(list(wanted.changes.items()), occupied, given=wanted.given)
+            wanted.changes = self._resolve(list(wanted.changes.items()), occupied, given=wanted.given)
 
     def _abandon(self, wanted: Reconfiguration, why: str) -> None:
         """End a reconfiguration without a change: new process sets go, parked ranks stay where that is safe."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from flexmpi.errors import MembershipError
+from flexmpi.runtime import between_nodes
 from flexmpi.runtime.providers import LocalProvider, launcher_command, launcher_environment
 from flexmpi.runtime.slurm_facts import Allocation, companion_arguments, companion_script, slurm_environment
 
@@ -42,6 +43,7 @@ class SlurmProvider:
         self, allocation: Allocation, folder: Path, *, grant_timeout_s: float, on_ended: Callable[[], None]
     ) -> None:
         self.limit_s = grant_timeout_s
+        self.rank_environment: Mapping[str, str] = between_nodes.rank_environment(between_nodes.library(), os.environ)
         self._allocation = allocation
         self._local = LocalProvider(folder, on_ended=on_ended)
         self._companions: dict[int, str] = {}

@@ -1,4 +1,6 @@
-"""Checks at every iteration that each row is where it should be; adds up who took part. Ends after ``--iterations``.
+"""Checks at every iteration that each row is where it should be; adds up who took part.
+
+Ends after ``--iterations``, or when the file ``--until`` is there.
 
 Prints, from rank 0, one line at the end: iterations, ranks, and whether all was right all the time.
 """
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +19,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--iterations", type=int, default=100_000)
 parser.add_argument("--rows", type=int, default=1000)
 parser.add_argument("--pause", type=float, default=0.0)
+parser.add_argument("--until", type=Path)
 options = parser.parse_args()
 
 with flexmpi.session() as flex:
@@ -35,6 +39,8 @@ with flexmpi.session() as flex:
         assert flex.comm.allreduce(len(matrix.rows)) == n
         counters.local += 1
         state.iterations += 1
+        if options.until and flex.comm.bcast(options.until.exists()):
+            flex.stop()
         time.sleep(options.pause)
     if flex.rank == 0:
         print(f"counted {state.iterations} iterations on {flex.size} ranks")

@@ -289,6 +289,7 @@ def test_ranks_get_their_users_environment_without_what_would_mislead_mpi() -> N
     assert (made["TMPDIR"], made["FLEXMPI_TMPDIR"]) == ("/private", "/scratch")
     assert (made["SLURM_CONF"], made["FLEXMPI_PSET"], made["OMP_NUM_THREADS"]) == ("/etc/slurm.conf", "3", "1")
     assert made["UCX_LOG_FILE"] == "/my/log"
+    assert made["HWLOC_XMLFILE"] == "", "hydra's file in /tmp is not asked for"
     assert not {"SLURM_JOB_ID", "PMI_RANK", "HYDRA_HOST_FILE", "FLEXMPI_KEY"} & made.keys()
     assert rank_environment({"OMP_NUM_THREADS": "4"}, {}, Path("/private"))["OMP_NUM_THREADS"] == "4"
 

@@ -73,6 +73,7 @@ class Cluster:
         if run.returncode != 0:
             self.close()
             raise MissingHere(run.stderr.strip()) if run.returncode == MISSING else AssertionError(run.stderr)
+        self.has_hosts = "--hosts" in options
         self.environment = {"SLURM_CONF": str(self.folder / "slurm.conf")}
         """What to add to an environment so that Slurm's commands speak to this cluster."""
         self.nodes = tuple(self.run("sinfo", "--noheader", "--Node", "--format=%N").split())

@@ -7,15 +7,74 @@ import os
 import signal
 import sys
 import time
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 from flexmpi.cli.send import ask
+from flexmpi.runtime import processes
 from flexmpi.runtime.listener import Address
-from tests.applications import REPOSITORY, Event, command_line, wait_until
+from tests.applications import PROGRAMS, REPOSITORY, Event, command_line, shared_memory, wait_until
+from tests.slurm.clusters import processes_of
 
 LIMIT_S = 60.0
 FLEXMPI = Path(sys.executable).with_name("flexmpi")
+STOP = "stop"
+COUNTING = ("--interval=0.1s", "--nodes=1-6", PROGRAMS / "counting.py", "--pause=0.005", f"--until={STOP}")
+"""What to run: a program that counts, and checks all it holds, until `ElasticJob.end`."""
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What an elastic job has on its cluster and this machine, as numbers.
+
+    Attributes
+    ----------
+    jobs
+        In Slurm's job table, not ended: the job's own and its companions.
+    processes
+        Of the cluster, its daemons among them.
+    shared_memory
+        The MPI library's files in /dev/shm that are new and that no process uses.
+    temporary
+        In the job's temporary folder, for which it takes this one.
+    """
+
+    jobs: int
+    processes: int
+    shared_memory: int
+    temporary: int
+
+
+class Surroundings:
+    """Compares what is there with what was there when this was made."""
+
+    def __init__(self, cluster: Any, folder: Path) -> None:
+        self._cluster = cluster
+        self._folder = folder
+        self._shared_memory = set(shared_memory())
+
+    def traces(self) -> Traces:
+        """Look at all four."""
+        used = set(processes.files_in_use())
+        unused = [path for path in shared_memory() if path not in self._shared_memory and str(path) not in used]
+        return Traces(
+            jobs=len(self._cluster.run("squeue", "--noheader", "--format=%i").split()),
+            processes=len(processes_of(self._cluster.folder)),
+            shared_memory=len(unused),
+            temporary=len([path for path in self._folder.iterdir() if path.is_dir() or path.name.startswith("hydra")]),
+        )
+
+    def wait_until_back_to(self, earlier: Traces, *, limit_s: float = 20.0) -> None:
+        """Wait until there is no more than there was; what has ended takes a moment to go."""
+
+        def back() -> bool:
+            return all(now <= then for now, then in zip(astuple(self.traces()), astuple(earlier), strict=True))
+
+        try:
+            wait_until(back, what=f"there is no more than {earlier}", limit_s=limit_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; there is {self.traces()}: {processes_of(self._cluster.folder)}") from None
 
 
 class ElasticJob:
@@ -75,9 +134,12 @@ class ElasticJob:
         return found()[0]
 
     def send(self, command: str) -> str:
-        """Send a text command and return the reply."""
+        """Send a text command and return the reply; from the node it runs on, where that is not this machine."""
         listening = self.event("listening")
-        return ask(Address(listening["host"], listening["port"]), command)
+        if not self.cluster.has_hosts:
+            return ask(Address(listening["host"], listening["port"]), command)
+        step = ["srun", f"--jobid={self.job_id}", "--overlap", "--ntasks=1"]
+        return str(self.cluster.run(*step, FLEXMPI, "send", f"localhost:{listening['port']}", command)).strip()
 
     def change(self, command: str) -> Event:
         """Send a command that changes ranks and wait until that is over."""
@@ -103,6 +165,13 @@ class ElasticJob:
         return str(
             self.cluster.run("squeue", "--noheader", f"--jobs={self.job_id}", "--states=all", "--format=%T")
         ).strip()
+
+    def end(self) -> str:
+        """Have its program, which counts until then, end; return what it printed, for it ended well and left nothing."""
+        (self.folder / STOP).touch()
+        assert self.wait_until_over() == "COMPLETED", self.output()
+        self.check_clean()
+        return self.output()
 
     def wait_until_over(self, *, limit_s: float = LIMIT_S) -> str:
         """Wait until Slurm has no running job of it, companions included, and return the state it ended in."""

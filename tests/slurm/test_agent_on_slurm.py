@@ -95,7 +95,7 @@ def test_a_lone_job_grows_to_all_nodes_and_makes_room_within_seconds_for_a_job_t
     fills.wait_for_size(elastic.job_id, NODES)
     waits = []
     for _ in range(2):
-        rigid = int(cluster.run("sbatch", "--parsable", "--nodes=3", "--wrap=sleep 300").strip())
+        rigid = int(cluster.run("sbatch", "--parsable", "--nodes=3", "--output=/dev/null", "--wrap=sleep 300").strip())
         fills.wait_for_size(elastic.job_id, 3)
         wait_until_running(cluster, rigid)
         waits.append(waited_s(cluster, rigid))
@@ -228,7 +228,9 @@ def test_an_agent_killed_at_any_moment_loses_no_node_and_grants_none_twice(clust
         # Odd: while the job grows; even: while it shrinks for one that waits.
         if kill % 2 == 0:
             fills.wait_for_size(elastic.job_id, NODES)
-            rigid = int(cluster.run("sbatch", "--parsable", "--nodes=3", "--wrap=sleep 300").strip())
+            rigid = int(
+                cluster.run("sbatch", "--parsable", "--nodes=3", "--output=/dev/null", "--wrap=sleep 300").strip()
+            )
         else:
             wait_until_running(cluster, rigid)
             cluster.run("scancel", rigid)
