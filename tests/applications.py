@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import secrets
 import shutil
 import subprocess
 import sys
@@ -162,6 +163,13 @@ class Leftovers:
 def shared_memory() -> list[Path]:
     """Return the MPI library's files in shared memory."""
     return [path for pattern in processes.SHARED_MEMORY_NAMES for path in processes.SHARED_MEMORY.glob(pattern)]
+
+
+def soak_seed() -> int:
+    """Return a seed for a long run and print it: ``FLEXMPI_SOAK_SEED``, to repeat an earlier one, or a new one."""
+    seed = int(os.environ.get("FLEXMPI_SOAK_SEED") or secrets.randbelow(2**32))
+    print(f"\nFLEXMPI_SOAK_SEED={seed}", flush=True)
+    return seed
 
 
 def wait_until(condition: Callable[[], bool], *, what: str, limit_s: float = LIMIT_S) -> None:

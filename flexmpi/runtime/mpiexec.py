@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import sys
 from asyncio import StreamReader
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from flexmpi.protocol.frames import Message
 from flexmpi.runtime import processes
+from flexmpi.runtime.mpi_starter import find_starter
 from flexmpi.runtime.output import LineReader, TerminationNotice
 
 SOCKET_NAME = "ranks.sock"
@@ -107,8 +107,9 @@ class RunningSet:
             "FLEXMPI_OUTPUT": str(self._folder),
             "FLEXMPI_LAUNCHER": str(os.getpid()),
         }
+        starter = await find_starter()
         self._process = process = await asyncio.create_subprocess_exec(
-            *mpiexec_command(order["ranks"], order["command"]),
+            *starter.command(order["ranks"], order["command"]),
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=PIPE,
@@ -176,17 +177,6 @@ async def _named_pipe(path: Path) -> tuple[StreamReader, int]:
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(reading, "rb", 0))
     return reader, writing
-
-
-def mpiexec_command(ranks: int, command: list[str]) -> list[str]:
-    """Return the command line that starts ``ranks`` ranks of ``command`` (a script and its arguments) on this machine.
-
-    ``-launcher fork -rmk user`` keeps hydra from using Slurm by itself inside a Slurm job.
-    """
-    beside = Path(sys.executable).with_name("mpiexec")
-    mpiexec = str(beside) if beside.exists() else "mpiexec"
-    rank_program = [sys.executable, "-P", "-m", "flexmpi.runtime.rank"]
-    return [mpiexec, "-launcher", "fork", "-rmk", "user", "-n", str(ranks), *rank_program, *command]
 
 
 SMALL_BUFFERS = {

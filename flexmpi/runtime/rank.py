@@ -29,7 +29,7 @@ def main() -> None:
     except LinkError:
         # The job has ended while this rank was starting; why has been said.
         sys.exit(1)
-    pset, local_rank = int(os.environ["FLEXMPI_PSET"]), int(os.environ.get("PMI_RANK", "0"))
+    pset, local_rank = int(os.environ["FLEXMPI_PSET"]), _number_in_world()
     _print_into_own_pipes(Path(os.environ.pop("FLEXMPI_OUTPUT")), local_rank)
     line.send("hello", pset=pset, local_rank=local_rank, pid=os.getpid())
     sys.argv = sys.argv[1:]
@@ -46,6 +46,11 @@ def main() -> None:
     except BaseException as error:
         _report_failure(line, 1, error)
     line.send("bye")
+
+
+def _number_in_world() -> int:
+    """Return this process's rank among those that its ``mpiexec`` started, by what MPICH or Open MPI says."""
+    return int(os.environ.get("PMI_RANK") or os.environ.get("PMIX_RANK") or "0")
 
 
 def _exit_status(end: SystemExit) -> int:

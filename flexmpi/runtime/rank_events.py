@@ -97,7 +97,17 @@ class RankEvents:
 
     def _on_session(self, rank: RankId, message: Message) -> None:
         self.opened.add(rank)
-        if self._belongs(rank) and message["obstacle"] is not None:
+        pset = self._job.roster.psets[rank.pset]
+        if message["size"] != pset.size:
+            # Each of these ranks takes itself for a world of its own, and would do all the work.
+            self._job.kill_process_set(pset.number)
+            where = (
+                f"{self._job.roster.name(rank)} is one of {pset.size} ranks, but its MPI world has {message['size']}"
+            )
+            self.process_set_lost(
+                pset, f"{where}: this mpiexec is not that of the MPI library it uses ({message['mpi']})"
+            )
+        elif self._belongs(rank) and message["obstacle"] is not None:
             self._job.application.obstacle = message["obstacle"]
 
     def _on_loop(self, rank: RankId, message: Message) -> None:

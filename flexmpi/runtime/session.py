@@ -61,9 +61,8 @@ class Session:
         chosen = Interval.parse(os.environ.get("FLEXMPI_INTERVAL") or str("0.5s" if interval is None else interval))
         control = MPI.COMM_WORLD.Dup()
         if self._link is not None:
-            self._link.send(
-                "session", mpi=MPI.Get_library_version().split("\n")[0].rstrip("\0"), obstacle=membership.obstacle()
-            )
+            library = MPI.Get_library_version().split("\n")[0].rstrip("\0")
+            self._link.send("session", mpi=library, size=control.size, obstacle=membership.obstacle())
             if self._starting:
                 control = self._assemble_founders(control)
         self._group = Group.of(control, self._clock)

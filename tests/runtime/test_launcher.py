@@ -22,7 +22,7 @@ from flexmpi.protocol.frames import NONCE_BYTES, PROOF_BYTES, Frames, Message, p
 from flexmpi.runtime import gateway as gateways
 from flexmpi.runtime.gateway import Gateway, LauncherLine
 from flexmpi.runtime.launcher import WINDOW_BYTES, Window
-from flexmpi.runtime.mpiexec import mpiexec_command, rank_environment
+from flexmpi.runtime.mpiexec import rank_environment
 from flexmpi.runtime.processes import descendants
 from flexmpi.runtime.providers import launcher_environment
 from tests.applications import COREFILES, PROGRAMS, Application, Leftovers, command_line, wait_until
@@ -302,12 +302,6 @@ def test_mpi_opens_the_loopback_interface_only_on_virtual_nodes_unless_the_user_
     by_itself, as_told = start("-q", script), start("-q", script, environment={"UCX_NET_DEVICES": "all"})
     assert by_itself.finish() == (0, "lo\n", "")
     assert as_told.finish() == (0, "all\n", "")
-
-
-def test_mpiexec_is_kept_from_using_a_resource_manager_by_itself() -> None:
-    command = mpiexec_command(3, ["script.py", "-n", "7"])
-    assert command[1:7] == ["-launcher", "fork", "-rmk", "user", "-n", "3"]
-    assert command[-3:] == ["script.py", "-n", "7"]
 
 
 def test_the_supervisor_does_not_become_an_mpi_process_and_loads_no_more_than_it_needs() -> None:

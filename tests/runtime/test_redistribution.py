@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.applications import soak_seed
+
 PROGRAM = Path(__file__).parent / "programs" / "redistribute.py"
 CHECKOUT = Path(__file__).parents[2]
 MPIEXEC = Path(sys.executable).parent / "mpiexec"
@@ -38,6 +40,13 @@ def run(ranks: int, case: str, seed: int = 0, *, limit_s: float = 60) -> str:
 @pytest.mark.parametrize(("ranks", "seed"), [(2, 1), (3, 2), (4, 3)])
 def test_every_object_arrives_whole_whatever_the_old_and_new_distribution(ranks: int, seed: int) -> None:
     assert run(ranks, "moves", seed) == "60 moves"
+
+
+@pytest.mark.soak
+def test_every_object_arrives_whole_in_six_thousand_moves() -> None:
+    seed = soak_seed()
+    for number in range(100):
+        assert run(2 + number % 4, "moves", (seed + number) % 2**31) == "60 moves"
 
 
 def test_long_runs_of_rows_are_cut_into_several_messages() -> None:

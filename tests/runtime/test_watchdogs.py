@@ -7,16 +7,18 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mpi4py import MPI
 
 from flexmpi.runtime import membership
 from flexmpi.runtime.processes import descendants
-from tests.applications import COREFILES, PROGRAMS, Application, command_line, wait_until
+from tests.applications import COREFILES, PROGRAMS, Application, command_line, soak_seed, wait_until
 
 Start = Callable[..., Application]
 
@@ -78,14 +80,13 @@ def on_second_node(application: Application, name: bytes) -> list[int]:
 # Newcomers that never get as far as joining
 
 
-def test_newcomers_that_do_not_get_ready_are_dropped_and_others_join_later(start: Start, until: Path) -> None:
+def test_newcomers_that_end_before_they_are_ready_are_dropped_and_others_join_later(start: Start, until: Path) -> None:
     reasons = {
         "raise": r"a joining rank \(node demo-2, .*\) raised ValueError: this newcomer has no input before it joined",
         "exit": r"a joining rank \(node demo-2, .*\) ended with status 3 before it joined",
         "end": r"a joining rank \(node demo-2, .*\) ended before it joined",
-        "sleep": r"2 of 2 new ranks were not ready within 3 s \(they have not reached flex.iterate\)",
     }
-    application = with_newcomers(start, until, ",".join(reasons), "--ready-timeout=3")
+    application = with_newcomers(start, until, ",".join(reasons))
     told = []
     for number, reason in enumerate(reasons.values(), 1):
         dropped = application.change("6:node2:2")
@@ -95,6 +96,15 @@ def test_newcomers_that_do_not_get_ready_are_dropped_and_others_join_later(start
         wait_until(lambda: len(application.rank_pids()) == 1, what="the newcomers are gone")
     assert application.change("6:node2:2")["ranks_after"] == 3
     assert ends_right(application, until, ranks=3).splitlines() == told
+
+
+def test_newcomers_that_are_not_ready_in_time_are_dropped_with_their_process_set(start: Start, until: Path) -> None:
+    application = with_newcomers(start, until, "sleep", "--ready-timeout=1")
+    dropped = application.change("6:node2:2")
+    assert dropped["outcome"] == "failed"
+    assert dropped["why"] == "2 of 2 new ranks were not ready within 1 s (they have not reached flex.iterate)"
+    wait_until(lambda: len(application.rank_pids()) == 1, what="the newcomers are gone")
+    ends_right(application, until, ranks=1)
 
 
 def test_killing_what_belongs_to_newcomers_drops_them_and_others_join_later(start: Start, until: Path) -> None:
@@ -133,21 +143,37 @@ def test_a_node_launcher_that_cannot_start_drops_the_expansion_at_once(start: St
 
 
 def test_newcomers_killed_at_any_moment_of_their_join_never_leave_a_hang(start: Start, tmp_path: Path) -> None:
-    """SIGKILL at 20 moments after Connect has begun; five applications at a time, each for as long as it survives."""
+    """SIGKILL at 20 moments after Connect has begun."""
+    outcomes = outlive_all(start, tmp_path, MOMENTS_MS)
+    assert len(outcomes) == len(MOMENTS_MS), outcomes
+
+
+@pytest.mark.soak
+def test_newcomers_killed_at_five_hundred_moments_of_their_join_never_leave_a_hang(
+    start: Start, tmp_path: Path
+) -> None:
+    moments_ms = np.random.default_rng(soak_seed()).uniform(0, 20, size=500).round(3).tolist()
+    outcomes = outlive_all(start, tmp_path, moments_ms)
+    assert len(outcomes) == len(moments_ms), outcomes
+    kinds = Counter(outcome.partition(": ")[2] for outcome in outcomes)
+    print(", ".join(f"{kind}: {count}" for kind, count in kinds.most_common()))
+
+
+def outlive_all(start: Start, tmp_path: Path, moments_ms: Sequence[float]) -> list[str]:
+    """Have newcomers killed at all these moments, in five applications at a time, each for as long as it survives."""
     workers = 5
 
     def survive(worker: int) -> list[str]:
-        moments, outcomes = list(MOMENTS_MS[worker::workers]), []
+        moments, outcomes = list(moments_ms[worker::workers]), []
         while moments:
             outcomes += outlive(start, tmp_path / f"until-{worker}-{len(moments)}", moments)
         return outcomes
 
     with ThreadPoolExecutor(workers) as pool:
-        outcomes = [outcome for found in pool.map(survive, range(workers)) for outcome in found]
-    assert len(outcomes) == len(MOMENTS_MS), outcomes
+        return [outcome for found in pool.map(survive, range(workers)) for outcome in found]
 
 
-def outlive(start: Start, until: Path, moments_ms: list[int]) -> list[str]:
+def outlive(start: Start, until: Path, moments_ms: list[float]) -> list[str]:
     """Have newcomers of one application killed at these moments, one after the other, until the application ends.
 
     Takes the moments that are done out of the list, and returns what became of each.
@@ -246,6 +272,21 @@ def test_a_program_of_fixed_size_runs_on_an_mpi_without_dynamic_processes(start:
     assert refusal.startswith("error: this application has a fixed size: MPICH ")
     assert refusal.endswith("pip install 'flexmpi[mpich]'")
     assert application.finish() == (0, "counted on 2 ranks\n", "")
+
+
+def test_ranks_that_are_no_world_together_are_refused(start: Start, tmp_path: Path) -> None:
+    """As where ``mpiexec`` is of another MPI than the library: each rank takes itself for a world of its own."""
+    script = tmp_path / "script.py"
+    alone = (
+        "import os\nfor name in [each for each in os.environ if each.startswith('PMI')]:\n    del os.environ[name]\n"
+    )
+    script.write_text(f"{alone}import flexmpi\nwith flexmpi.session() as flex:\n    list(flex.iterate(10**9))\n")
+    status, output, errors = start(*TWO_NODES, "-n2", script).finish()
+    assert (status, output) == (1, "")
+    expected = (
+        r"rank \d \(.*\) is one of 2 ranks, but its MPI world has 1: this mpiexec is not that of the MPI library .*\n"
+    )
+    assert re.fullmatch(ERROR + expected, errors)
 
 
 def test_an_mpi_without_dynamic_processes_cannot_start_on_two_nodes(start: Start) -> None:
