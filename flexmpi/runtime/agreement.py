@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from flexmpi.errors import MembershipError, RankLeaves
 from flexmpi.runtime import ahead, membership
 from flexmpi.runtime.balance import weights_after
-from flexmpi.runtime.communicator import Clock
+from flexmpi.runtime.calls import Clock
 from flexmpi.runtime.decisions import Decision, Plan, Welcome
 from flexmpi.runtime.distribution import Distribution
 from flexmpi.runtime.interval import Interval
@@ -53,7 +53,7 @@ class Agreement:
         self._length = 0
         self._sampler = Sampler(clock)
         self._follow(os.environ.get("FLEXMPI_COUNTERS", "").split())
-        self._loop = 0
+        self._loop = self._maximum = 0
         self._told_digest: int | None = None
         self._pending: Message | None = None
         self._completion: Message | None = None
@@ -82,9 +82,9 @@ class Agreement:
     def _leads(self) -> bool:
         return self.group.control.rank == 0
 
-    def begin_loop(self, loop: int) -> None:
-        """Start a loop as a rank of the application; its first iteration is an agreement point."""
-        self._loop, self.next_at, self._length = loop, 0, 0
+    def begin_loop(self, loop: int, maximum: int) -> None:
+        """Start a loop of at most so many iterations, as a rank of the application; its first is an agreement point."""
+        self._loop, self._maximum, self.next_at, self._length = loop, maximum, 0, 0
         if self._linked is not None:
             # Before rows are shared anew, which gives back the memory that others are received into.
             self._linked.move.finish()
@@ -97,7 +97,8 @@ class Agreement:
 
     def _tell_loop(self) -> None:
         self._told_digest = self._registry.digest()
-        self._link.send("loop", loop=self._loop, objects=self._registry.descriptors(), digest=self._told_digest)
+        objects = self._registry.descriptors()
+        self._link.send("loop", loop=self._loop, maximum=self._maximum, objects=objects, digest=self._told_digest)
 
     def agree(self, iteration: int) -> int | None:
         """Exchange samples and learn what to do before ``iteration``; collective.
@@ -124,7 +125,7 @@ class Agreement:
         if decision.counters is not None:
             self._follow(decision.counters)
         if decision.plan is not None and not self._reconfigure(decision.plan, iteration):
-            return self.wait_to_join(self._loop)
+            return self.wait_to_join(self._loop, self._maximum)
         self._sampler.restart()
         return iteration
 
@@ -271,8 +272,13 @@ class Agreement:
         if leads and why is not None:
             self._link.send("failed", reconfiguration=number, why=why)
 
-    def wait_to_join(self, loop: int) -> int | None:
+    def wait_to_join(self, loop: int, maximum: int) -> int | None:
         """Sleep, outside the application, until it lets this rank in at some iteration of ``loop``.
+
+        Parameters
+        ----------
+        loop, maximum
+            The loop that this rank has come to, and its largest number of iterations.
 
         Returns
         -------
@@ -284,6 +290,7 @@ class Agreement:
         RankLeaves
             The application does not need this rank, or has ended.
         """
+        self._maximum = maximum
         self._tell_waiting(loop)
         while True:
             message = self._await_word()

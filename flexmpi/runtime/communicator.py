@@ -12,6 +12,8 @@ from typing import Any
 
 from mpi4py import MPI
 
+from flexmpi.runtime.calls import Clock, class_of
+
 BLOCKING = """
 Send Bsend Ssend Rsend Recv Sendrecv Sendrecv_replace Probe Mprobe Barrier Bcast Gather Gatherv Scatter Scatterv Allgather
 Allgatherv Alltoall Alltoallv Alltoallw Reduce Allreduce Reduce_scatter Reduce_scatter_block Scan Exscan
@@ -25,14 +27,6 @@ Isendrecv Isendrecv_replace
 DERIVING = ["Dup", "Dup_with_info", "Clone", "Create", "Create_group", "Split", "Split_type", "Create_intercomm"]
 DERIVING_LATER = ["Idup", "Idup_with_info"]
 TOPOLOGY = ["Create_cart", "Create_graph", "Create_dist_graph", "Create_dist_graph_adjacent"]
-
-
-class Clock:
-    """Seconds this rank has spent in communication and in I/O since it started."""
-
-    def __init__(self) -> None:
-        self.communication_s = 0.0
-        self.io_s = 0.0
 
 
 class TimedRequest(MPI.Request):
@@ -75,24 +69,44 @@ def timed(communicator: MPI.Intracomm, clock: Clock) -> TimedCommunicator:
     return result
 
 
-def _blocking(method: Callable[..., Any]) -> Callable[..., Any]:
+def _blocking(method: Callable[..., Any], number: int) -> Callable[..., Any]:
+    @wraps(method)
+    def call(self: Any, *arguments: Any, **options: Any) -> Any:
+        clock = self.clock
+        start = perf_counter()
+        try:
+            return method(self, *arguments, **options)
+        finally:
+            clock.seconds[number] += perf_counter() - start
+            if clock.looking:
+                clock.count(number, (*arguments[:2], *options.values()))
+
+    return call
+
+
+def _waiting(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Time what completes a request; that is no call of its own."""
+
     @wraps(method)
     def call(self: Any, *arguments: Any, **options: Any) -> Any:
         start = perf_counter()
         try:
             return method(self, *arguments, **options)
         finally:
-            self.clock.communication_s += perf_counter() - start
+            self.clock.seconds[0] += perf_counter() - start
 
     return call
 
 
-def _nonblocking(method: Callable[..., Any]) -> Callable[..., Any]:
+def _nonblocking(method: Callable[..., Any], number: int) -> Callable[..., Any]:
     @wraps(method)
     def call(self: Any, *arguments: Any, **options: Any) -> TimedRequest:
+        clock = self.clock
         start = perf_counter()
-        request = _timed_request(method(self, *arguments, **options), self.clock)
-        self.clock.communication_s += perf_counter() - start
+        request = _timed_request(method(self, *arguments, **options), clock)
+        clock.seconds[number] += perf_counter() - start
+        if clock.looking:
+            clock.count(number, (*arguments[:2], *options.values()))
         return request
 
     return call
@@ -130,13 +144,11 @@ def _timed_request(request: MPI.Request, clock: Clock) -> TimedRequest:
     return result
 
 
-for _names, _wrap in (
-    (BLOCKING, _blocking),
-    (NONBLOCKING, _nonblocking),
-    (DERIVING + TOPOLOGY, _deriving),
-    (DERIVING_LATER, _deriving_later),
-):
+for _names, _timed in ((BLOCKING, _blocking), (NONBLOCKING, _nonblocking)):
+    for _name in _names:
+        setattr(TimedCommunicator, _name, _timed(getattr(MPI.Intracomm, _name), class_of(_name)))
+for _names, _wrap in ((DERIVING + TOPOLOGY, _deriving), (DERIVING_LATER, _deriving_later)):
     for _name in _names:
         setattr(TimedCommunicator, _name, _wrap(getattr(MPI.Intracomm, _name)))
 for _name in ("Wait", "wait", "Test", "test"):
-    setattr(TimedRequest, _name, _blocking(getattr(MPI.Request, _name)))
+    setattr(TimedRequest, _name, _waiting(getattr(MPI.Request, _name)))

@@ -12,7 +12,8 @@ from time import monotonic
 from mpi4py import MPI
 
 from flexmpi.errors import MembershipError, RankLeaves
-from flexmpi.runtime.communicator import Clock, TimedCommunicator, timed
+from flexmpi.runtime.calls import Clock
+from flexmpi.runtime.communicator import TimedCommunicator, timed
 from flexmpi.runtime.link import Link, Message
 
 ASSEMBLE_TIMEOUT_S = 60

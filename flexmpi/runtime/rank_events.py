@@ -116,8 +116,9 @@ class RankEvents:
             self._job.services.meters.begin_loop()
         self._job.services.meters.tell()
         application.loop, application.digest = message["loop"], message["digest"]
+        application.maximum = message["maximum"]
         application.objects = _as_text(message["objects"])
-        self._job.log.write("loop", loop=message["loop"])
+        self._job.log.write("loop", loop=message["loop"], maximum=message["maximum"])
 
     def _on_sample(self, rank: RankId, message: Message) -> None:
         latest = IntervalReport(**{name: message[name] for name in IntervalReport.__annotations__})

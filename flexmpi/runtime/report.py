@@ -38,6 +38,9 @@ class IntervalReport:
         What each rank computed with: rows, or a share of the cost.
     weights
         By which the load is shared.
+    operations
+        For each class of MPI calls, and each rank, three figures: calls and their bytes in the interval's first iteration, and
+        seconds in the whole interval.
     counters
         How often each hardware event that is followed has happened, on each rank; None on a rank that does not count it.
     """
@@ -51,6 +54,7 @@ class IntervalReport:
     processor_s: Sequence[float]
     communication_s: Sequence[float]
     io_s: Sequence[float]
+    operations: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
     counters: Mapping[str, Sequence[int | None]] = field(default_factory=dict)
 
     @property

@@ -21,7 +21,8 @@ from flexmpi.runtime import link as links
 from flexmpi.runtime import membership
 from flexmpi.runtime.agreement import Agreement
 from flexmpi.runtime.arrays import DistributedArray, DistributedCSR, ReplicatedArray, State
-from flexmpi.runtime.communicator import Clock, TimedCommunicator
+from flexmpi.runtime.calls import Clock
+from flexmpi.runtime.communicator import TimedCommunicator
 from flexmpi.runtime.interval import Interval
 from flexmpi.runtime.membership import Group
 from flexmpi.runtime.registry import Registry
@@ -228,12 +229,12 @@ class Session:
     def _elastic_loop(self, agreement: Agreement, loop: int, maximum: int) -> Iterator[int]:
         going_on: int | None = 0
         if self._outside:
-            going_on = agreement.wait_to_join(loop)
+            going_on = agreement.wait_to_join(loop, maximum)
             if going_on is None:
                 return
             self._outside = False
         else:
-            agreement.begin_loop(loop)
+            agreement.begin_loop(loop, maximum)
         iteration = going_on or 0
         while iteration < maximum:
             if iteration >= agreement.next_at:
@@ -242,13 +243,17 @@ class Session:
                     self._outside = True
                     return
                 iteration = going_on
-            for iteration in range(iteration, min(maximum, agreement.next_at)):  # noqa: B020 - it goes on from there
-                if agreement.moving:
-                    agreement.progress()
-                yield iteration
-                if self._stopped:
-                    return
-            iteration += 1
+            end = min(maximum, agreement.next_at)
+            # Calls are looked at in the first one only.
+            for few in (range(iteration, iteration + 1), range(iteration + 1, end)):
+                for iteration in few:
+                    if agreement.moving:
+                        agreement.progress()
+                    yield iteration
+                    if self._stopped:
+                        return
+                self._clock.looking = False
+            iteration = end
 
     def stop(self) -> None:
         """End the loop after this iteration; every rank calls it in the same one, as converging programs do."""

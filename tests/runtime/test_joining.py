@@ -334,6 +334,9 @@ def test_jacobi_grows_and_shrinks_to_the_answer_of_numpy_and_tells_its_io(start:
     np.testing.assert_allclose(x, np.linalg.solve(plain["matrix_rows"](300, range(300), 0), np.ones(300)), atol=1e-7)
     samples = [event for event in application.seen if event["event"] == "sample"]
     assert any(sample["io_s"][0] > 0 and sample["communication_s"][0] > 0 for sample in samples)
+    calls_and_bytes = {name: figures[-1][:2] for name, figures in samples[-1]["operations"].items()}
+    assert calls_and_bytes == {"gathering": [1, 300 * 8], "reduction": [1, 8]}
+    assert {event["maximum"] for event in application.seen if event["event"] == "loop"} == {10_000}
 
 
 def test_conjugate_gradients_grow_and_shrink_to_the_answer_of_scipy(start: Start, corefile: Path) -> None:
