@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from flexmpi.cli.policy_options import policy_from, watts_from
 from flexmpi.configuration import read_rankfile, read_schedule
 from flexmpi.errors import ConfigurationError
 from flexmpi.protocol.agent_folder import wanted_agent
@@ -85,6 +86,18 @@ def token_from(path: Path | None) -> str | None:
 )
 @click.option("--counters", metavar="EVENT[,EVENT]", help="Count these hardware events by PAPI, as PAPI_TOT_INS.")
 @click.option("--schedule", type=FILE, help="Changes of ranks at iterations: ITERATION:±N:ALIAS a line.")
+@click.option(
+    "--policy",
+    metavar="NAME[:OBJECTIVE[:THRESHOLD]]",
+    help="What the job does by itself, as command 1.  [default: triggered]",
+)
+@click.option("--policy-dry-run", is_flag=True, help="Say what a policy that predicts would do, and do not do it.")
+@click.option(
+    "--node-watts",
+    multiple=True,
+    metavar="[ALIAS:]IDLE:CORE",
+    help="Power of a node that has no energy meter: idle, and for each busy core.",
+)
 @click.option("--id", "identifier", type=click.IntRange(min=0), default=0, help="The application's number.")
 @click.option(
     "--interval", metavar="N|SECONDSs", help="Agreement points: every N iterations, or so many seconds (0.5s)."
@@ -204,4 +217,7 @@ def job_options(script: Path, arguments: tuple[str, ...], options: dict[str, Any
         identity=around.identity,
         agent=wanted_agent(options["agent"], os.environ, in_a_job=around.identity.job_id is not None),
         processes_per_node=options["processes_per_node"] or next(iter(placement.values())),
+        policy=policy_from(options["policy"], has_schedule=options["schedule"] is not None),
+        policy_dry_run=options["policy_dry_run"],
+        watts=watts_from(options["node_watts"], nodes),
     )

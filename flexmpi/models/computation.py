@@ -83,17 +83,19 @@ class Computation:
     def _fitted(self, layout: Layout) -> Estimate:
         latest = self.history.latest
         shares = layout.largest_shares(None if latest is None else latest.rows)
-        known = self._scale_of_weights
         times = [
             self.terms.at(
                 _features(
-                    share * self.speed_scale / self.speeds.get(group.node_class, group.weight * known),
-                    group.ranks_per_node,
+                    share * self.speed_scale / self.speed_of(group.node_class, group.weight), group.ranks_per_node
                 )
             )
             for group, share in zip(layout.groups, shares, strict=True)
         ]
         return max(times, key=lambda time: time.value)
+
+    def speed_of(self, node_class: str, weight: float) -> float:
+        """Return the speed of a rank on a class of nodes; of one the job has not used, by its weight."""
+        return self.speeds.get(node_class, weight * self._scale_of_weights)
 
     @cached_property
     def _scale_of_weights(self) -> float:

@@ -93,6 +93,12 @@ class JobModel:
         share, _ = self.history.typical(latest.layout, lambda each: each.processor_share)
         return self.power.predict(layout, processor_share=share)
 
+    def speed_of(self, node_class: str, weight: float) -> float:
+        """Return the speed of a rank on a class of nodes: learnt, or by its weight and how the known ones compare with theirs."""
+        if isinstance(self._computation, Refusal):
+            return weight
+        return self._computation.speed_of(node_class, weight)
+
     @property
     def speeds(self) -> Mapping[str, float]:
         """The learnt speed of a rank on each class of nodes the job has used, in the units of the weights."""

@@ -112,8 +112,8 @@ class Observation:
         real_s, processor_s, communication_s, io_s
             Seconds of the interval on each rank, shape ``(ranks,)``.
         operations
-            For each class of calls an array of shape ``(ranks, 3)``: calls, bytes and seconds. What is missing of
-            ``communication_s`` is unclassified.
+            For each class of calls an array of shape ``(ranks, 3)``: calls and bytes of one iteration, seconds of the
+            interval. What is missing of ``communication_s`` is unclassified.
         """
         loads, real, io = np.asarray(load, dtype=float), np.asarray(real_s, dtype=float), np.asarray(io_s, dtype=float)
         communicating = np.asarray(communication_s, dtype=float)
@@ -146,7 +146,11 @@ def _operations(
     measured: Mapping[str, ArrayLike], communicating: NDArray[np.float64], ranks: list[int], iterations: int
 ) -> dict[str, Operation]:
     means = {name: np.asarray(table, dtype=float)[ranks].mean(axis=0) for name, table in measured.items()}
-    known = {name: Operation(*map(float, mean / iterations)) for name, mean in means.items() if mean[0] or mean[2]}
+    known = {
+        name: Operation(float(calls), float(size_bytes), float(seconds) / iterations)
+        for name, (calls, size_bytes, seconds) in means.items()
+        if calls or seconds
+    }
     rest_s = float(communicating[ranks].mean()) / iterations - sum(each.seconds for each in known.values())
     return known if rest_s < 1e-9 else {**known, UNCLASSIFIED: Operation(1.0, 0.0, rest_s)}
 

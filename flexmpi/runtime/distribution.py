@@ -192,6 +192,14 @@ def overlap_plan(old: Distribution, new: Distribution, rank: int) -> OverlapPlan
     )
 
 
+def moved_rows(old: Distribution, new: Distribution) -> int:
+    """Return how many rows change ranks from ``old`` to ``new``, which have the same rows and ranks."""
+    kept = np.minimum(old.offset_array[1:], new.offset_array[1:]) - np.maximum(
+        old.offset_array[:-1], new.offset_array[:-1]
+    )
+    return old.rows - int(np.maximum(kept, 0).sum())
+
+
 def whole_costs(row_costs: NDArray[Any], *, largest: float, rows: int) -> NDArray[np.int64]:
     """Turn costs into integers that can be added in any order, on any rank, with the same result.
 

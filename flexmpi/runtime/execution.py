@@ -67,6 +67,7 @@ class Execution:
             wanted.units.extend([rank] for rank in parked)
             if count > len(parked):
                 starting.append((node, count - len(parked)))
+        wanted.started = dict(starting)
         await self._start_process_sets(starting)
         if not await job.until(
             lambda: self._interrupted() or all(rank in job.roster.waiting for rank in wanted.newcomers),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from flexmpi.configuration import Node, ScheduledChange
 from flexmpi.runtime.grant import Grant
 from flexmpi.runtime.listener import Address
+from flexmpi.runtime.policies import JobPolicy
 from flexmpi.runtime.reconfiguration import Reconfiguration
 from flexmpi.runtime.report import IntervalReport
 from flexmpi.runtime.roster import RankId, Roster
@@ -110,6 +111,10 @@ class JobOptions:
         The folder that tells of the agent; None where there is none.
     processes_per_node
         Ranks on each node that the agent adds.
+    policy, policy_dry_run
+        What the job does by itself (None: what the schedule says), and whether it only says what it would do.
+    watts
+        Declared power of a node, idle and for each busy core: by alias, or under the empty name for all others.
     grant_timeout_s, grant_retries
         How long Slurm may take to grant a node, and how often it is asked again.
     """
@@ -129,6 +134,9 @@ class JobOptions:
     io_controlled: bool = False
     counters: tuple[str, ...] = ()
     allocation: Allocation | None = None
+    policy: JobPolicy | None = None
+    policy_dry_run: bool = False
+    watts: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     grant_timeout_s: float = 60.0
     grant_retries: int = 0
     own_nodes: tuple[str, ...] | None = None

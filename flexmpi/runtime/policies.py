@@ -1,11 +1,14 @@
-"""The policies inside a job (command 1): what it does by itself at the end of a sampling interval.
+"""The policies inside a job (command 1, ``--policy``): what it does by itself at the end of a sampling interval.
 
-Pure: a policy turns the latest interval into a wish; the supervisor carries it out.
+Pure, and without numpy: a policy's name and numbers, and when ``balance`` acts. What the policies that predict want is in
+``objectives``, which is loaded with the first of them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import isfinite
 
 from flexmpi.errors import CommandError
 from flexmpi.runtime.balance import Hysteresis
@@ -16,6 +19,11 @@ POLICIES = {
     "schedule": "changes by the schedule file, and by commands",
     "balance": "balances the load by itself, and changes by commands",
     "monitor": "prints every rank's figures after each interval, and changes by commands",
+    "performance": "has as few ranks, or as cheap ones, as finish in time",
+    "cost": "finishes in time at the lowest price",
+    "energy": "uses the least energy, a little slower than it could be",
+    "performance-per-watt": "does the most iterations for a joule",
+    "speedup": "is as fast as it can be while its ranks stay efficient",
 }
 ALIASES = {
     "empi_monitor_malleability_triggered": "triggered",
@@ -25,8 +33,55 @@ ALIASES = {
     "malleability": "schedule",
     "lbalance": "balance",
     "monitordbg": "monitor",
+    "efficiency": "performance",
 }
 """The original's names; it has none to command that leads back to ``triggered``, so all that it prints are taken."""
+
+PREDICTION_THRESHOLD = 0.05
+"""A change must gain more than this part of what it improves."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """What a policy's objective is.
+
+    Attributes
+    ----------
+    meaning
+        For messages, with its unit.
+    default
+        None where it has to be given.
+    most, includes_zero
+        Its bounds: above 0, or from 0 on.
+    """
+
+    meaning: str
+    default: float | None
+    most: float
+    includes_zero: bool = False
+
+    def checked(self, policy: str, value: float | None) -> float:
+        """Return the number, or its default; CommandError if it is not one that the policy takes."""
+        if value is None:
+            if self.default is None:
+                raise CommandError(f"policy {policy} needs an objective: {self.meaning}")
+            return self.default
+        if value > self.most or value < 0 or (value == 0 and not self.includes_zero):
+            raise CommandError(f"the objective of policy {policy} is {self.meaning}, got {value:g}")
+        return value
+
+
+_TIME = Number("the seconds from its start in which the job is to finish, above 0", None, most=1e12)
+OBJECTIVES: Mapping[str, Number | None] = {
+    "performance": _TIME,
+    "cost": _TIME,
+    "energy": Number(
+        "how much longer than the fastest it may take, as a fraction from 0 on", 0.1, 1e3, includes_zero=True
+    ),
+    "performance-per-watt": None,
+    "speedup": Number("the least efficiency of its ranks, above 0 and at most 1", 0.7, most=1.0),
+}
+"""The policies that predict, and what their objectives are."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +92,15 @@ class JobPolicy:
     ----------
     name
         One of `POLICIES`.
+    objective, threshold
+        Of a policy that predicts: its aim, and the part of what it improves that a change must gain.
     hysteresis
         How patient ``balance`` is.
     """
 
     name: str = "triggered"
+    objective: float = 0.0
+    threshold: float = PREDICTION_THRESHOLD
     hysteresis: Hysteresis = field(default_factory=Hysteresis)
 
     @classmethod
@@ -53,9 +112,9 @@ class JobPolicy:
         name
             The policy.
         objective
-            None of these policies has one; 0 stands for none where a threshold follows it.
+            Its aim, as `OBJECTIVES` says; 0 stands for none where the policy has none and a threshold follows.
         threshold
-            The imbalance from which ``balance`` acts.
+            The imbalance from which ``balance`` acts, or what a change must gain, as a fraction.
 
         Raises
         ------
@@ -65,6 +124,8 @@ class JobPolicy:
         known = ALIASES.get(name.lower(), name.lower())
         if known not in POLICIES:
             raise CommandError(f"unknown policy {name!r} (there are {', '.join(POLICIES)})")
+        if known in OBJECTIVES:
+            return cls._predicting(known, objective, threshold)
         if objective:
             raise CommandError(f"policy {known} has no objective, got {objective:g}")
         if threshold is None:
@@ -73,14 +134,56 @@ class JobPolicy:
             raise CommandError(f"policy {known} has no threshold, got {threshold:g}")
         if threshold <= 0:
             raise CommandError(f"the threshold of policy balance must be positive, got {threshold:g}")
-        return cls(known, Hysteresis(threshold=threshold))
+        return cls(known, hysteresis=Hysteresis(threshold=threshold))
+
+    @classmethod
+    def _predicting(cls, name: str, objective: float | None, threshold: float | None) -> JobPolicy:
+        number = OBJECTIVES[name]
+        if number is None and objective:
+            raise CommandError(f"policy {name} has no objective, got {objective:g}")
+        if threshold is not None and not 0 <= threshold < 1:
+            raise CommandError(
+                f"the threshold of policy {name} is a fraction, 0 or more and below 1, got {threshold:g}"
+            )
+        return cls(
+            name,
+            0.0 if number is None else number.checked(name, objective),
+            PREDICTION_THRESHOLD if threshold is None else threshold,
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> JobPolicy:
+        """Read ``NAME[:OBJECTIVE[:THRESHOLD]]``.
+
+        Raises
+        ------
+        CommandError
+            It is not such a text, or as for `named`.
+        """
+        name, *numbers = text.split(":")
+        try:
+            figures = [float(number) for number in numbers]
+        except ValueError:
+            figures = []
+        if len(numbers) > 2 or len(figures) != len(numbers) or not all(map(isfinite, figures)):
+            raise CommandError(f"a policy is NAME[:OBJECTIVE[:THRESHOLD]] with decimal numbers, got {text!r}")
+        return cls.named(name, **dict(zip(("objective", "threshold"), figures, strict=False)))
+
+    @property
+    def predicts(self) -> bool:
+        """Whether it chooses the job's ranks by what models predict."""
+        return self.name in OBJECTIVES
 
     def summary(self) -> str:
         """Say what it does, for the reply to whoever put it in force."""
-        how = (
-            f" (from an imbalance of {self.hysteresis.threshold:g} in {self.hysteresis.patience} intervals in a row on)"
-        )
-        return f"{self.name}: {POLICIES[self.name]}{how if self.name == 'balance' else ''}"
+        if self.name == "balance":
+            imbalance, patience = self.hysteresis.threshold, self.hysteresis.patience
+            return f"balance: {POLICIES['balance']} (from an imbalance of {imbalance:g} in {patience} intervals in a row on)"
+        if not self.predicts:
+            return f"{self.name}: {POLICIES[self.name]}"
+        number = OBJECTIVES[self.name]
+        aim = "" if number is None else f"objective {self.objective:g}, "
+        return f"{self.name}: {POLICIES[self.name]} ({aim}threshold {self.threshold:g})"
 
     def after(self, latest: IntervalReport) -> JobPolicy:
         """Return the policy after one more interval."""

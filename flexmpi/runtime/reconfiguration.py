@@ -63,6 +63,8 @@ class Reconfiguration:
         The nodes that the agent gives with it, and those that are to have no rank afterwards.
     units
         The newcomers, as separately started worlds in the order in which they will be ranks.
+    started
+        The ranks that are started for it on each node; those that were parked are not among them.
     assembled, prepared
         The newcomers that have joined each other, and those that have memory for their rows.
     leaving, parking
@@ -89,6 +91,7 @@ class Reconfiguration:
     units: list[list[RankId]] = field(default_factory=list)
     leaving: tuple[int, ...] = ()
     parking: tuple[int, ...] = ()
+    started: dict[str, int] = field(default_factory=dict)
     assembled: set[RankId] = field(default_factory=set)
     prepared: set[RankId] = field(default_factory=set)
     phases: dict[RankId, str] = field(default_factory=dict)

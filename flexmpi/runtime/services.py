@@ -7,24 +7,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from flexmpi.configuration import ScheduledChange
 from flexmpi.errors import CommandError
 from flexmpi.protocol.frames import Message
 from flexmpi.runtime.energy import EnergyReading
 from flexmpi.runtime.eventlog import EventLog
+from flexmpi.runtime.grant import Grant
 from flexmpi.runtime.iogate import IOGate
+from flexmpi.runtime.job import Application, Limits
 from flexmpi.runtime.meters import Meters
 from flexmpi.runtime.monitoring import Monitor
 from flexmpi.runtime.policies import JobPolicy
 from flexmpi.runtime.process_sets import ProcessSets
-from flexmpi.runtime.reconfiguration import Reconfiguration
+from flexmpi.runtime.reconfiguration import Reconfiguration, Stage
 from flexmpi.runtime.reconfigurer import Reconfigurer
 from flexmpi.runtime.report import IntervalReport, energy_line
 from flexmpi.runtime.roster import RankId, Roster
 from flexmpi.runtime.schedule import Planned, Schedule
+
+if TYPE_CHECKING:
+    from flexmpi.runtime.adviser import Adviser
 
 BIND_LIMIT_S = 5.0
 
@@ -33,9 +38,13 @@ class Served(Protocol):
     """What the supervisor offers to its services."""
 
     roster: Roster
+    application: Application
+    grant: Grant
+    limits: Limits
     reconfigurer: Reconfigurer
     process_sets: ProcessSets
     log: EventLog
+    nodes_on_demand: bool
 
     def tell(self, ranks: Collection[RankId], kind: str, **fields: object) -> None:
         """Send a message to ranks."""
@@ -45,6 +54,9 @@ class Served(Protocol):
 
     def warn(self, what: str) -> None:
         """Print a warning."""
+
+    def spawn(self, coroutine: Coroutine[object, object, None]) -> None:
+        """Run something beside the rest."""
 
     async def until(self, condition: Callable[[], bool], *, limit_s: float | None = None) -> bool:
         """Wait until something has happened; False if it has not within the limit."""
@@ -65,6 +77,10 @@ class Services:
         A controller grants I/O phases.
     counters
         The hardware events that ranks count from their start on.
+    policy
+        What the job does by itself; None for what a schedule makes of it.
+    watts, dry_run
+        Declared power of nodes, and whether policies that predict only say what they would do.
     """
 
     def __init__(
@@ -75,8 +91,13 @@ class Services:
         monitor: Monitor,
         io_controlled: bool,
         counters: Iterable[str] = (),
+        policy: JobPolicy | None = None,
+        watts: Mapping[str, tuple[float, float]] | None = None,
+        dry_run: bool = False,
     ) -> None:
-        self.policy = JobPolicy.named("schedule" if schedule else "triggered")
+        self.policy = policy or JobPolicy.named("schedule" if schedule else "triggered")
+        self._watts, self._dry_run, self._began = watts or {}, dry_run, time.monotonic()
+        self._adviser: Adviser | None = None
         self.commanded = Schedule()
         self.monitor = monitor
         self.meters = Meters(job, events=counters, on_energy=self._show_energy)
@@ -85,6 +106,7 @@ class Services:
         self._has_schedule = bool(schedule)
         self._schedule = Schedule()
         self._schedule.add(schedule, cause="schedule")
+        self._latest: IntervalReport | None = None
         self._bound: dict[int, str | None] = {}
         self._requests = 0
         self._io_timer: asyncio.TimerHandle | None = None
@@ -102,14 +124,34 @@ class Services:
         for each in planned:
             self._carry_out(each)
         self.policy = self.policy.after(latest)
+        self._latest = latest
+        if (adviser := self._advice()) is not None:
+            adviser.interval_ended(latest, self.policy)
         if self.policy.wants_balance and not self._job.reconfigurer.busy:
             self._job.reconfigurer.request_balance(cause="policy balance")
             self.policy = self.policy.acted()
+
+    def _advice(self) -> Adviser | None:
+        """Return who predicts, loaded when the first policy needs it; None before that."""
+        if self._adviser is None and self.policy.predicts:
+            from flexmpi.runtime.adviser import Adviser
+
+            self._adviser = Adviser(self._job, watts=self._watts, dry_run=self._dry_run, began=self._began)
+        return self._adviser
+
+    def reconfigured(self, reconfiguration: Reconfiguration) -> None:
+        """Take note that a reconfiguration is over."""
+        if reconfiguration.stage is Stage.DONE:
+            self.meters.tell()
+        if self._adviser is not None:
+            self._adviser.reconfigured(reconfiguration)
 
     def _show_energy(self, readings: Sequence[EnergyReading]) -> None:
         if self.policy.name == "monitor":
             self._job.show(*(energy_line(reading) for reading in readings))
         self.monitor.report_energy(readings)
+        if self._adviser is not None:
+            self._adviser.energy_read(readings, self._latest)
 
     async def change_counters(self, first: str, second: str | None) -> str:
         """Have ranks count other hardware events and reports show them; return what to tell who wanted it.
@@ -163,6 +205,7 @@ class Services:
         if policy.name == "schedule" and not self._has_schedule:
             raise CommandError("there is no schedule: start with --schedule FILE")
         self.policy = policy
+        self._advice()
         self._job.show(f"Policy is {policy.name}")
 
     def begin_io(self, rank: RankId, size_bytes: int | None) -> None:

@@ -79,6 +79,7 @@ class Supervisor:
         )
         # What the parts of the job need of these two.
         self.until, self.notify, self.later = self._tasks.until, self._tasks.notify, self._tasks.later
+        self.spawn = self._tasks.spawn
         self.tell, self.stopped = self.process_sets.tell, self.process_sets.stopped
         self.kill_process_set, self.remark_on = self.process_sets.kill, self.process_sets.remark_on
         self.services = Services(
@@ -87,6 +88,9 @@ class Supervisor:
             monitor=Monitor(options.report, in_seconds=options.report_in_seconds, counters=options.counters),
             io_controlled=options.io_controlled,
             counters=options.counters,
+            policy=options.policy,
+            watts=options.watts,
+            dry_run=options.policy_dry_run,
         )
         self._events = RankEvents(self)
         self._address: Address | None = None
@@ -189,6 +193,7 @@ class Supervisor:
             given, left = reconfiguration.given, reconfiguration.vacated
             self.grant.settle(given=given, left=left, used=self.roster.occupied())
         self.notify()
+        self.services.reconfigured(reconfiguration)
         if reconfiguration.stage is Stage.FAILED and not self._failed:
             self._terminal.say(
                 f"flexmpi: reconfiguration {reconfiguration.number} was dropped: {reconfiguration.why}\n"
@@ -198,7 +203,6 @@ class Supervisor:
             self.show(*report.spawn_lines(reconfiguration, self._joined(reconfiguration), elapsed_s=elapsed_s))
             self.show(*report.balance_lines(reconfiguration))
             self.show(*report.removal_lines(reconfiguration, reconfiguration.left, elapsed_s=elapsed_s))
-            self.services.meters.tell()
             if self._terminating:
                 self.tell(self.roster.members[:1], "terminate")
 

@@ -57,7 +57,10 @@ def interval(
         processor_s=real * iterations,
         communication_s=(real - busy) * iterations,
         io_s=np.zeros(len(nodes)),
-        operations={name: np.tile(np.asarray(each) * iterations, (len(nodes), 1)) for name, each in known.items()},
+        operations={
+            name: np.tile([calls, size_bytes, seconds * iterations], (len(nodes), 1))
+            for name, (calls, size_bytes, seconds) in known.items()
+        },
     )
 
 

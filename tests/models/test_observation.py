@@ -52,9 +52,7 @@ def test_the_slowest_group_says_what_communication_takes_for_the_others_wait_in_
 
 
 def test_communication_that_belongs_to_no_class_is_kept_as_such():
-    seen = raw(
-        io_s=[0.0, 0.0], operations={"reduction": [[20, 160, 2.0], [20, 160, 4.0]], "barrier": [[0, 0, 0.0]] * 2}
-    )
+    seen = raw(io_s=[0.0, 0.0], operations={"reduction": [[2, 16, 2.0], [2, 16, 4.0]], "barrier": [[0, 0, 0.0]] * 2})
     assert set(seen.operations) == {"reduction", UNCLASSIFIED}
     assert seen.operations["reduction"].calls == 2.0
     assert seen.operations["reduction"].seconds == pytest.approx(0.3)

@@ -6,7 +6,7 @@ import pytest
 
 from flexmpi.errors import CommandError
 from flexmpi.runtime.balance import PATIENCE, THRESHOLD
-from flexmpi.runtime.policies import POLICIES, JobPolicy
+from flexmpi.runtime.policies import POLICIES, PREDICTION_THRESHOLD, JobPolicy
 from flexmpi.runtime.report import IntervalReport
 
 
@@ -40,21 +40,52 @@ def interval(*busy_s: float) -> IntervalReport:
         ("NULL", "triggered"),
         ("MALLEABILITY_TRIG", "triggered"),
         ("EMPI_Monitor_malleability_triggered", "triggered"),
+        ("EFFICIENCY", "performance"),
+        ("COST", "cost"),
+        ("ENERGY", "energy"),
+        ("Performance-per-Watt", "performance-per-watt"),
+        ("speedup", "speedup"),
     ],
 )
 def test_a_policy_is_known_by_our_name_and_by_the_originals(name, policy):
-    assert JobPolicy.named(name).name == policy
+    assert JobPolicy.named(name, objective=60.0 if policy in ("performance", "cost") else None).name == policy
 
 
 def test_an_unknown_policy_is_refused_with_the_known_ones():
     with pytest.raises(CommandError) as refused:
         JobPolicy.named("FASTEST")
-    assert str(refused.value) == "unknown policy 'FASTEST' (there are triggered, schedule, balance, monitor)"
+    assert str(refused.value) == f"unknown policy 'FASTEST' (there are {', '.join(POLICIES)})"
+
+
+def any_named(name: str) -> JobPolicy:
+    return JobPolicy.named(name, objective=60.0 if name in ("performance", "cost") else None)
 
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_every_policy_says_what_it_does(name):
-    assert JobPolicy.named(name).summary().startswith(f"{name}: {POLICIES[name]}")
+    assert any_named(name).summary().startswith(f"{name}: {POLICIES[name]}")
+
+
+def test_numbers_of_a_policy_that_predicts_are_an_aim_and_what_a_change_must_gain():
+    policy = JobPolicy.named("EFFICIENCY", objective=120.0, threshold=0.1)
+    assert (policy.predicts, policy.objective, policy.threshold) == (True, 120.0, 0.1)
+    assert policy.summary().endswith("(objective 120, threshold 0.1)")
+    assert JobPolicy.named("energy").objective == 0.1
+    assert JobPolicy.named("energy", objective=0.0).objective == 0.0
+    assert JobPolicy.named("speedup").threshold == PREDICTION_THRESHOLD
+    assert not JobPolicy.named("balance").predicts
+
+
+def test_a_policy_is_read_from_the_command_line_as_from_command_1():
+    assert JobPolicy.parse("performance:600:0.1") == JobPolicy.named("performance", objective=600.0, threshold=0.1)
+    assert JobPolicy.parse("LBALANCE:0:0.25") == JobPolicy.named("balance", threshold=0.25)
+    assert JobPolicy.parse("speedup") == JobPolicy.named("speedup")
+
+
+@pytest.mark.parametrize("text", ["performance:ten", "cost:1:2:3", "cost:", "cost:nan", "energy:inf", ":5"])
+def test_what_is_no_policy_with_numbers_is_refused(text):
+    with pytest.raises(CommandError):
+        JobPolicy.parse(text)
 
 
 def test_a_threshold_is_a_fraction_and_is_kept_as_such():
@@ -71,6 +102,11 @@ def test_a_threshold_is_a_fraction_and_is_kept_as_such():
         ("balance", {"objective": 5.0}, "policy balance has no objective, got 5"),
         ("triggered", {"objective": 0.0, "threshold": 0.2}, "policy triggered has no threshold, got 0.2"),
         ("MALLEABILITY", {"objective": 100.0, "threshold": 0.2}, "policy schedule has no objective, got 100"),
+        ("performance", {}, "policy performance needs an objective: the seconds from its start"),
+        ("cost", {"objective": 0.0}, "in which the job is to finish, above 0, got 0"),
+        ("speedup", {"objective": 1.5}, "the least efficiency of its ranks, above 0 and at most 1, got 1.5"),
+        ("performance-per-watt", {"objective": 2.0}, "policy performance-per-watt has no objective, got 2"),
+        ("energy", {"objective": 0.1, "threshold": 1.0}, "a fraction, 0 or more and below 1, got 1"),
     ],
 )
 def test_numbers_that_a_policy_does_not_take_are_refused_and_not_ignored(name, numbers, why):
@@ -87,7 +123,7 @@ def after(policy: JobPolicy, *history: IntervalReport) -> JobPolicy:
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_only_the_policy_balance_wants_a_balance_and_only_after_its_patience(name):
-    policy = after(JobPolicy.named(name), *[interval(1.0, 2.0)] * (PATIENCE - 1))
+    policy = after(any_named(name), *[interval(1.0, 2.0)] * (PATIENCE - 1))
     assert not policy.wants_balance
     assert policy.after(interval(1.0, 2.0)).wants_balance == (name == "balance")
 

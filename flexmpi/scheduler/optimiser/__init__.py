@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flexmpi.scheduler.optimiser import solver
+from flexmpi.scheduler.optimiser.classes import STEP, Combination, NodeClass, Search, combinations_of, programs_of
 from flexmpi.scheduler.optimiser.core import Core
 from flexmpi.scheduler.optimiser.exact import choices_of, program_of
 from flexmpi.scheduler.optimiser.greedy import choose
@@ -18,7 +19,17 @@ from flexmpi.scheduler.optimiser.instance import TOLERANCE, Choice, Infeasible, 
 from flexmpi.scheduler.optimiser.program import Status
 from flexmpi.scheduler.optimiser.relaxation import Relaxation, relax
 
-__all__ = ["Choice", "Infeasible", "Instance", "Solution", "optimise"]
+__all__ = [
+    "Choice",
+    "Combination",
+    "Infeasible",
+    "Instance",
+    "NodeClass",
+    "Search",
+    "Solution",
+    "combine",
+    "optimise",
+]
 
 LARGEST_PROGRAM = 4000
 """Columns of an integer program that is worth trying."""
@@ -52,6 +63,30 @@ def optimise(instance: Instance, *, limit_s: float = 0.0, solve: solver.Solve = 
     if chosen is None:
         return Infeasible(_conflict(instance), proven=proven)
     return _solution(instance, table, relaxation, chosen, method)
+
+
+def combine(
+    search: Search, *, limit_s: float, solve_chains: solver.SolveChains = solver.solve_chains
+) -> tuple[list[Combination], str]:
+    """Find the combinations of ranks on classes of nodes that are worth a thought, for one job.
+
+    Parameters
+    ----------
+    search
+        The classes, and the numbers of ranks to look at.
+    limit_s
+        How long the solver may take, in seconds.
+    solve_chains
+        The solver.
+
+    Returns
+    -------
+    list of Combination
+        Those of which no other with as many ranks is both cheaper and faster.
+    str
+        Why some may be missing; empty if they are all there.
+    """
+    return combinations_of(search, solve_chains(programs_of(search), STEP, limit_s))
 
 
 def _exactly(

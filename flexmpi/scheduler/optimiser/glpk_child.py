@@ -16,6 +16,7 @@ from typing import Any
 import swiglpk as glpk
 
 SHARE_OF_LIMIT = 0.8
+MOST_IN_A_CHAIN = 200
 STATUSES = {
     glpk.GLP_OPT: "optimal",
     glpk.GLP_FEAS: "feasible",
@@ -49,6 +50,24 @@ def solve(program: dict[str, Any], *, limit_s: float) -> dict[str, Any]:
         glpk.glp_delete_prob(problem)
 
 
+def solve_chain(program: dict[str, Any], *, step: float, end: float) -> list[dict[str, Any]]:
+    """Solve a program again and again, its last row each time having to exceed what it came to before by a step."""
+    row = program["rows"][-1]
+    outcomes: list[dict[str, Any]] = []
+    while len(outcomes) < MOST_IN_A_CHAIN:
+        left_s = end - time.monotonic()
+        if left_s <= 0:
+            return [*outcomes, {"status": "unknown", "values": [], "remark": "the time was over"}]
+        outcome = solve(program, limit_s=left_s)
+        outcomes.append(outcome)
+        if not outcome["values"]:
+            break
+        row["lower"] = step + sum(
+            value * outcome["values"][column] for column, value in zip(row["columns"], row["values"], strict=True)
+        )
+    return outcomes
+
+
 def _build(problem: Any, program: dict[str, Any]) -> None:
     columns, rows = program["columns"], program["rows"]
     glpk.glp_set_obj_dir(problem, glpk.GLP_MAX)
@@ -79,20 +98,23 @@ def _bounds(lower: float | None, upper: float | None) -> int:
 
 
 def main() -> None:
-    """Answer one request: programs, which are solved in their order until the time is over."""
+    """Answer one request: programs, which are solved in their order until the time is over, each as a chain where wanted."""
     request = json.load(sys.stdin)
     limit_s = float(request["limit_s"])
     seconds = math.ceil(limit_s) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     end = time.monotonic() + SHARE_OF_LIMIT * limit_s
-    outcomes = []
+    step = request["step"]
+    answers = []
     for program in request["programs"]:
         left_s = end - time.monotonic()
         if left_s <= 0:
-            outcomes.append({"status": "unknown", "values": [], "remark": "the time was over"})
+            answers.append([{"status": "unknown", "values": [], "remark": "the time was over"}])
+        elif step is None:
+            answers.append([solve(program, limit_s=left_s)])
         else:
-            outcomes.append(solve(program, limit_s=left_s))
-    json.dump(outcomes, sys.stdout)
+            answers.append(solve_chain(program, step=step, end=end))
+    json.dump(answers, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,9 @@ START_S = 1.0
 Solve = Callable[[Sequence[Program], float], list[Outcome]]
 """Solves programs, one answer for each, within about so many seconds."""
 
+SolveChains = Callable[[Sequence[Program], float, float], list[list[Outcome]]]
+"""The same for chains, with the step before the seconds."""
+
 
 def solve(programs: Sequence[Program], limit_s: float) -> list[Outcome]:
     """Solve programs in their order.
@@ -36,7 +39,29 @@ def solve(programs: Sequence[Program], limit_s: float) -> list[Outcome]:
     list of Outcome
         One for each program; `Status.UNKNOWN` with a remark where there is no answer. Nothing is raised.
     """
-    request = json.dumps({"programs": [program.as_json() for program in programs], "limit_s": limit_s})
+    return [outcomes[0] for outcomes in _ask(programs, None, limit_s)]
+
+
+def solve_chains(programs: Sequence[Program], step: float, limit_s: float) -> list[list[Outcome]]:
+    """Solve each program again and again, its last row having to exceed what it came to the time before by a step.
+
+    Parameters
+    ----------
+    programs, limit_s
+        As for `solve`.
+    step
+        In the units of the last row.
+
+    Returns
+    -------
+    list of list of Outcome
+        For each program its outcomes, of which the last is infeasible or, with a remark, unknown.
+    """
+    return _ask(programs, step, limit_s)
+
+
+def _ask(programs: Sequence[Program], step: float | None, limit_s: float) -> list[list[Outcome]]:
+    request = json.dumps({"programs": [program.as_json() for program in programs], "step": step, "limit_s": limit_s})
     try:
         finished = subprocess.run(
             [sys.executable, str(CHILD)],
@@ -55,15 +80,15 @@ def solve(programs: Sequence[Program], limit_s: float) -> list[Outcome]:
         return _nothing(programs, _failure(finished))
     try:
         return [
-            Outcome(Status(each["status"]), tuple(each["values"]), each["remark"])
-            for each in json.loads(finished.stdout)
+            [Outcome(Status(each["status"]), tuple(each["values"]), each["remark"]) for each in outcomes]
+            for outcomes in json.loads(finished.stdout)
         ]
     except (ValueError, KeyError, TypeError):
         return _nothing(programs, f"the solver answered {finished.stdout[:80]!r}")
 
 
-def _nothing(programs: Sequence[Program], remark: str) -> list[Outcome]:
-    return [Outcome(Status.UNKNOWN, remark=remark)] * len(programs)
+def _nothing(programs: Sequence[Program], remark: str) -> list[list[Outcome]]:
+    return [[Outcome(Status.UNKNOWN, remark=remark)] for _ in programs]
 
 
 def _failure(finished: subprocess.CompletedProcess[str]) -> str:

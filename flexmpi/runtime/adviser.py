@@ -1,0 +1,262 @@
+"""Has the policies that predict their say: learns from what the job measures, and asks for changes of ranks.
+
+Loaded with the first such policy, for models and optimiser need numpy and the supervisor does not. What is predicted and
+decided is pure and elsewhere (``alternatives``, ``objectives``); here it meets the job, its clock and the solver's process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Protocol
+
+from flexmpi.errors import CommandError
+from flexmpi.models.estimate import Refusal
+from flexmpi.models.job import JobModel
+from flexmpi.models.power import Power, Watts
+from flexmpi.models.price import Price
+from flexmpi.runtime.alternatives import Situation, alternatives, row_bytes_of
+from flexmpi.runtime.energy import EnergyReading
+from flexmpi.runtime.eventlog import EventLog
+from flexmpi.runtime.grant import Grant
+from flexmpi.runtime.job import Application, Limits
+from flexmpi.runtime.learning import measured, observed, spent
+from flexmpi.runtime.node_classes import class_names, classes_of
+from flexmpi.runtime.objectives import Decision, decide
+from flexmpi.runtime.policies import JobPolicy
+from flexmpi.runtime.reconfiguration import Reconfiguration, Stage
+from flexmpi.runtime.reconfigurer import Reconfigurer
+from flexmpi.runtime.report import IntervalReport
+from flexmpi.runtime.roster import Roster
+from flexmpi.scheduler.optimiser import Combination, NodeClass, Search, combine
+
+PATIENCE = 2
+"""Decisions in a row that must want the same direction, so that a single disturbance starts no process."""
+
+COOL_DOWN_S = 30.0
+"""How long nothing is asked for after a change that was dropped."""
+
+SEARCH_LIMIT_S = 2.0
+LARGEST_SEARCH = 96
+"""Numbers of ranks that are looked at; of more possible ones those that grow by about the same factor."""
+
+OF_ENERGY = ("energy", "performance-per-watt")
+
+
+class Advised(Protocol):
+    """What the supervisor offers to its adviser."""
+
+    roster: Roster
+    application: Application
+    grant: Grant
+    limits: Limits
+    reconfigurer: Reconfigurer
+    log: EventLog
+    nodes_on_demand: bool
+
+    def show(self, *lines: str) -> None:
+        """Print in the application's output."""
+
+    def spawn(self, coroutine: Coroutine[object, object, None]) -> None:
+        """Run something beside the rest."""
+
+
+class Adviser:
+    """Learns, predicts and asks, for one job.
+
+    Parameters
+    ----------
+    job
+        The supervisor.
+    watts
+        Declared power of a node, idle and for each busy core: by alias, or under the empty name for all others.
+    dry_run
+        Only say what would be done.
+    began
+        When the job began, by the clock.
+    clock
+        Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        job: Advised,
+        *,
+        watts: Mapping[str, tuple[float, float]],
+        dry_run: bool = False,
+        began: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._job = job
+        self._dry_run = dry_run
+        self._clock = clock
+        self._began = began
+        self._classes = classes_of(
+            job.roster.nodes, on_demand=job.nodes_on_demand, maximum_nodes=job.limits.maximum_nodes
+        )
+        self._class_of = class_names(self._classes)
+        stated = {known.name: watts.get(known.nodes[0].alias, watts.get("")) for known in self._classes}
+        declared = {name: Watts(*known) for name, known in stated.items() if known is not None}
+        self.model = JobModel(price=Price({known.name: known.cost for known in self._classes}), power=Power(declared))
+        self._loop: int | None = None
+        self._combinations: dict[Search, tuple[list[Combination], str]] = {}
+        self._deciding = False
+        self._direction = self._seen = 0
+        self._said: tuple[object, ...] = ()
+        self._not_before = float("-inf")
+
+    def interval_ended(self, latest: IntervalReport, policy: JobPolicy) -> None:
+        """Learn from an interval, and decide by it."""
+        job = self._job
+        if self._loop != job.application.loop:
+            self._loop, self.model = job.application.loop, self.model.in_new_loop()
+        nodes = self._nodes()
+        if len(nodes) != latest.size:
+            return
+        self.model = self.model.after(observed(latest, nodes, self._class_of))
+        may_change = (
+            not job.reconfigurer.busy and self._clock() >= self._not_before and job.application.obstacle is None
+        )
+        if policy.predicts and may_change and not self._deciding and self.model.history.too_few is None:
+            self._deciding = True
+            job.spawn(self._advise(policy, latest, nodes))
+
+    def reconfigured(self, reconfiguration: Reconfiguration) -> None:
+        """Learn from a reconfiguration that is over."""
+        self._seen = 0
+        if reconfiguration.stage is Stage.DONE and not reconfiguration.balance:
+            self.model = self.model.after_resize(measured(reconfiguration))
+        elif reconfiguration.stage is Stage.FAILED and reconfiguration.cause.startswith("policy "):
+            self._not_before = self._clock() + COOL_DOWN_S
+
+    def energy_read(self, readings: Sequence[EnergyReading], latest: IntervalReport | None) -> None:
+        """Learn from what machines have spent."""
+        nodes = self._nodes()
+        if latest is None or len(nodes) != latest.size:
+            return
+        for reading in readings:
+            sample = spent(reading, latest, nodes, self._class_of)
+            if sample is not None:
+                self.model = self.model.after_energy(sample)
+
+    def _nodes(self) -> list[str]:
+        return [self._job.roster.node_of(rank) for rank in self._job.roster.members]
+
+    async def _advise(self, policy: JobPolicy, latest: IntervalReport, nodes: Sequence[str]) -> None:
+        try:
+            # Beside the event loop: the solver is waited for, and many alternatives take their time.
+            decision = await asyncio.to_thread(self._decide, policy, self._situation(latest, nodes))
+        finally:
+            self._deciding = False
+        if isinstance(decision, Refusal):
+            self._say((policy.name, decision), f"Policy {policy.name}: waits: {decision}")
+            return
+        record = {**decision.record, "policy": policy.name, "dry_run": self._dry_run}
+        chosen = decision.record["chosen"]["changes"]
+        note = " (dry run)" if self._dry_run and decision.changes else ""
+        said = (policy.name, tuple(nodes), tuple(sorted(chosen.items())), bool(decision.changes))
+        if self._say(said, decision.line + note):
+            self._job.log.write("decision", **record)
+        self._act(policy, decision)
+
+    def _say(self, what: tuple[object, ...], line: str) -> bool:
+        """Print a line, unless it says again what the last one did."""
+        if what == self._said:
+            return False
+        self._said = what
+        self._job.show(line)
+        return True
+
+    def _act(self, policy: JobPolicy, decision: Decision) -> None:
+        """Ask for what was decided, once it has been decided for long enough."""
+        direction = (sum(decision.changes.values()) > 0) - (sum(decision.changes.values()) < 0)
+        wants = bool(decision.changes)
+        self._seen = self._seen + 1 if wants and direction == self._direction else int(wants)
+        self._direction = direction
+        if self._dry_run or self._seen < PATIENCE or self._job.reconfigurer.busy:
+            return
+        self._seen = 0
+        try:
+            self._job.reconfigurer.request(list(decision.changes.items()), cause=f"policy {policy.name}")
+        except CommandError as error:
+            self._not_before = self._clock() + COOL_DOWN_S
+            self._job.show(f"Policy {policy.name}: not possible: {error}")
+
+    def _situation(self, latest: IntervalReport, nodes: Sequence[str]) -> Situation:
+        application, roster = self._job.application, self._job.roster
+        usable = self._job.grant.usable(roster.nodes)
+        return Situation(
+            model=self.model,
+            classes=tuple(filter(None, (known.among(usable) for known in self._classes))),
+            on_demand=self._job.nodes_on_demand,
+            members=tuple(nodes),
+            weights=tuple(latest.weights),
+            speeds={node.name: roster.speed_of(node.name) for node in roster.nodes},
+            row_bytes=row_bytes_of(application.objects),
+            remaining=max(0, (application.maximum or 0) - latest.iteration),
+            elapsed_s=self._clock() - self._began,
+        )
+
+    def _decide(self, policy: JobPolicy, situation: Situation) -> Decision | Refusal:
+        """Decide; runs in a thread of its own and touches nothing of the job."""
+        classes = self._node_classes(policy, situation)
+        if isinstance(classes, Refusal):
+            return classes
+        limits, present = self._job.limits, len(situation.occupied)
+        largest = min(limits.maximum_nodes, present + 1) if situation.on_demand else limits.maximum_nodes
+        most = sum(known.nodes * known.cores for known in classes)
+        search = Search(classes, limits.minimum_nodes, largest, _grid(most, len(situation.members)))
+        if search not in self._combinations:
+            self._combinations = {search: combine(search, limit_s=SEARCH_LIMIT_S)}
+        combinations, remark = self._combinations[search]
+        if not combinations:
+            return Refusal(f"no ranks to choose from: {remark or 'the limits on nodes leave none'}")
+        known = alternatives(situation, [each.ranks for each in combinations])
+        if isinstance(known, Refusal):
+            return known
+        return decide(
+            policy.name,
+            known,
+            objective=policy.objective,
+            threshold=policy.threshold,
+            elapsed_s=situation.elapsed_s,
+        )
+
+    def _node_classes(self, policy: JobPolicy, situation: Situation) -> tuple[NodeClass, ...] | Refusal:
+        """Return the classes of nodes with what they cost by this policy, to two digits: so the search seldom changes."""
+        found = []
+        for known in situation.classes:
+            rates = self._rates(policy, known.name, known.cost, situation.model)
+            if isinstance(rates, Refusal):
+                return rates
+            speed = situation.model.speed_of(known.name, situation.speed_of(known.nodes[0].name))
+            # Where nodes come on demand the first one is the batch node, with which the job would end.
+            required = int(situation.on_demand and self._job.roster.nodes[0] in known.nodes)
+            of_rank, of_node = map(_rounded, rates)
+            found.append(NodeClass(known.available, known.cores, _rounded(speed), of_rank, of_node, required))
+        return tuple(found)
+
+    @staticmethod
+    def _rates(policy: JobPolicy, name: str, cost: float, model: JobModel) -> tuple[float, float] | Refusal:
+        """Return what a rank and a node of a class cost a second: money, or for the policies of energy joules."""
+        if policy.name not in OF_ENERGY:
+            return cost, 0.0
+        idle, busy = (model.power.node(name, busy_cores=cores) for cores in (0.0, 1.0))
+        if isinstance(idle, Refusal):
+            return idle
+        if isinstance(busy, Refusal):
+            return busy
+        return max(0.0, busy.value - idle.value), max(0.0, idle.value)
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.2g}")
+
+
+def _grid(most: int, present: int) -> tuple[int, ...]:
+    """Return the numbers of ranks to look at: all, or where they are too many some that grow by a factor, and the present one."""
+    if most <= LARGEST_SEARCH:
+        return tuple(range(1, most + 1))
+    grown = {round(most ** (step / (LARGEST_SEARCH - 1))) for step in range(LARGEST_SEARCH)}
+    return tuple(sorted(grown | {present}))
