@@ -28,6 +28,7 @@ def policy(name: str | None, **options: Any) -> None:
     fill       idle nodes that nobody waits for go to elastic jobs
     fair       the same, in equal shares
     throughput sizes by forecasts: the largest sum of relative speeds
+    deadline   the same, jobs that would not finish in time first
     cost       sizes by forecasts: the lowest price of an iteration
     energy     sizes by forecasts: the fewest joules for an iteration
     """  # noqa: D301

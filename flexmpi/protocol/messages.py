@@ -137,6 +137,8 @@ class Sample(Message):
         The iterations completed so far.
     iterations
         How many of them lie in the interval.
+    maximum
+        How many the loop has at most; None where that is not told.
     slowest_real_s
         Of the rank that took longest.
     mean_busy_s, mean_communication_s, mean_io_s
@@ -148,6 +150,7 @@ class Sample(Message):
     kind: Literal["sample"] = "sample"
     iteration: Integer
     iterations: Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
+    maximum: Integer | None = None
     slowest_real_s: Seconds
     mean_busy_s: Seconds
     mean_communication_s: Seconds

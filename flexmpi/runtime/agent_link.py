@@ -39,6 +39,7 @@ from flexmpi.runtime.agent_conversation import (
 )
 from flexmpi.runtime.agent_orders import Order, Ordered, held_nodes
 from flexmpi.runtime.eventlog import EventLog
+from flexmpi.runtime.job import Application
 from flexmpi.runtime.report import IntervalReport
 from flexmpi.runtime.tasks import Tasks, in_thread
 
@@ -59,6 +60,7 @@ class Linked(Ordered, Protocol):
     """What the supervisor offers to its link to the agent."""
 
     log: EventLog
+    application: Application
 
     def warn(self, what: str) -> None:
         """Print a warning."""
@@ -108,7 +110,7 @@ class AgentLink:
     def sampled(self, latest: IntervalReport) -> None:
         """Tell what was measured in a sampling interval."""
         if latest.iterations > 0:
-            self._do(self._conversation.sampled(sample_of(latest, self._nodes())))
+            self._do(self._conversation.sampled(sample_of(latest, self._nodes(), maximum=self._job.application.maximum)))
 
     async def close(self, *, status: int, why: str | None) -> None:
         """Say that the job has ended, and let that arrive if the agent is there."""
@@ -277,11 +279,12 @@ class AgentLink:
         self._job.log.write("order", **fields, outcome=outcome, why=why)
 
 
-def sample_of(latest: IntervalReport, nodes: Held) -> Sample:
+def sample_of(latest: IntervalReport, nodes: Held, *, maximum: int | None) -> Sample:
     """Return what the agent is told of an interval."""
     return Sample(
         iteration=latest.iteration,
         iterations=latest.iterations,
+        maximum=maximum,
         slowest_real_s=max(latest.real_s),
         mean_busy_s=fmean(latest.busy_s),
         mean_communication_s=fmean(latest.communication_s),

@@ -122,8 +122,8 @@ class Agent(Section):
     policy: PolicyName = Field(
         default="triggered",
         description='"triggered": only what people command. "fill": idle nodes that nobody waits for go to elastic '
-        'jobs. "fair": the same in equal shares. "throughput", "cost", "energy": sizes for all jobs together by '
-        "what they have measured. `flexmpi policy` changes it, from then on and over restarts.",
+        'jobs. "fair": the same in equal shares. "throughput", "deadline", "cost", "energy": sizes for all jobs '
+        "together by what they have measured. `flexmpi policy` changes it, from then on and over restarts.",
         examples=["fill"],
     )
     operators: Annotated[tuple[User, ...], Field(max_length=1000)] = Field(
@@ -269,7 +269,7 @@ class Power(Section):
 
 
 class Sizing(Section):
-    """How sizes are chosen for all jobs together, with the policies throughput, cost and energy."""
+    """How sizes are chosen for all jobs together, with the policies throughput, deadline, cost and energy."""
 
     horizon_s: Wait = Field(
         default=600.0,

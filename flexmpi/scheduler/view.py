@@ -122,8 +122,15 @@ def _elastic(
         forecast=member.samples.forecast,
         move=_move_cost(member),
         ends_at=job.ends_at,
+        iterations_left=_iterations_left(member),
         weight=rules.weights.get(job.account or "", 1.0),
     )
+
+
+def _iterations_left(member: Member) -> int | None:
+    """Return how many iterations a job's loop has left at most, by its last word."""
+    latest = member.latest
+    return None if latest is None or latest.maximum is None else max(0, latest.maximum - latest.iteration)
 
 
 def _move_cost(member: Member) -> MoveCost:

@@ -146,6 +146,7 @@ FROM_SUPERVISOR: list[st.SearchStrategy[Any]] = [
         messages.Sample,
         iteration=integers,
         iterations=st.integers(1, LARGEST_INTEGER),
+        maximum=st.none() | integers,
         **dict.fromkeys(("slowest_real_s", "mean_busy_s", "mean_communication_s", "mean_io_s"), seconds),
         nodes=held,
     ),

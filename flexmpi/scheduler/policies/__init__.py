@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from flexmpi.scheduler.elastic import Decision, View
 from flexmpi.scheduler.policies.cost import COST, cost
+from flexmpi.scheduler.policies.deadline import DEADLINE, deadline
 from flexmpi.scheduler.policies.energy import ENERGY, energy
 from flexmpi.scheduler.policies.fair import fair
 from flexmpi.scheduler.policies.fill import fill
@@ -21,11 +22,12 @@ POLICIES: Mapping[str, Policy] = {
     "fill": fill,
     "fair": fair,
     "throughput": throughput,
+    "deadline": deadline,
     "cost": cost,
     "energy": energy,
 }
 
-OBJECTIVES: Mapping[str, Objective] = {each.name: each for each in (THROUGHPUT, COST, ENERGY)}
+OBJECTIVES: Mapping[str, Objective] = {each.name: each for each in (THROUGHPUT, DEADLINE, COST, ENERGY)}
 """What the policies that choose sizes by forecasts want."""
 
 SUMMARIES: Mapping[str, str] = {
@@ -33,6 +35,7 @@ SUMMARIES: Mapping[str, str] = {
     "fill": "idle nodes that nobody waits for go to elastic jobs; jobs that wait get them back",
     "fair": "as fill, in equal shares",
     "throughput": "sizes for all jobs together: the largest sum of relative speeds",
+    "deadline": "sizes for all jobs together: those that would not finish in time first, then speeds",
     "cost": "sizes for all jobs together: the lowest price of an iteration that is not too slow",
     "energy": "sizes for all jobs together: the fewest joules for an iteration that is not too slow",
 }

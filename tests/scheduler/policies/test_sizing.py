@@ -13,6 +13,7 @@ from flexmpi.models.estimate import Refusal
 from flexmpi.scheduler.elastic import ElasticJob, MoveCost, Rules, View, WaitingJob
 from flexmpi.scheduler.policies.capping import under_cap
 from flexmpi.scheduler.policies.cost import COST, cost
+from flexmpi.scheduler.policies.deadline import DEADLINE, deadline
 from flexmpi.scheduler.policies.energy import ENERGY, energy
 from flexmpi.scheduler.policies.sizing import Objective, plan, worth
 from flexmpi.scheduler.policies.throughput import THROUGHPUT, throughput
@@ -52,7 +53,7 @@ def settled_sizes(before: View, policy: object) -> dict[str, int]:
     raise AssertionError("the sizes do not settle")
 
 
-@pytest.mark.parametrize("objective", [THROUGHPUT, COST, ENERGY], ids=lambda each: each.name)
+@pytest.mark.parametrize("objective", [THROUGHPUT, DEADLINE, COST, ENERGY], ids=lambda each: each.name)
 @settings(derandomize=True, deadline=None, max_examples=40)
 @given(
     times=st.lists(
@@ -164,3 +165,18 @@ def test_energy_takes_the_thriftier_class_of_nodes_and_keeps_a_job_whose_watts_n
 def test_a_site_can_weigh_accounts() -> None:
     heavy, light = job("heavy", NODES[:1], weight=3.0), job("light", NODES[1:2])
     assert settled_sizes(view(heavy, light), throughput) == {"heavy": 7, "light": 1}
+
+
+def test_a_job_that_would_not_finish_in_time_goes_before_a_faster_one_and_gets_no_more_than_it_needs() -> None:
+    # 100 s are left; on 3 nodes the last 300 iterations take 90 s, on 2 nodes 120 s.
+    late = job("late", NODES[:1], ends_at=100.0, iterations_left=300, forecast=forecast_of(0.1, 0.6))
+    fast = job("fast", NODES[1:], weight=5.0)
+    sizes = settled_sizes(view(late, fast), deadline)
+    assert sizes == {"late": 3, "fast": 5}
+    assert settled_sizes(view(late, fast), throughput)["late"] < 3
+
+
+def test_a_job_that_is_late_at_any_size_or_does_not_say_how_much_is_left_counts_by_its_speed() -> None:
+    hopeless = job("hopeless", NODES[:1], ends_at=10.0, iterations_left=10**6)
+    silent = job("silent", NODES[1:2], ends_at=10.0, weight=3.0)
+    assert settled_sizes(view(hopeless, silent), deadline) == {"hopeless": 1, "silent": 7}
