@@ -110,7 +110,9 @@ class AgentLink:
     def sampled(self, latest: IntervalReport) -> None:
         """Tell what was measured in a sampling interval."""
         if latest.iterations > 0:
-            self._do(self._conversation.sampled(sample_of(latest, self._nodes(), maximum=self._job.application.maximum)))
+            self._do(
+                self._conversation.sampled(sample_of(latest, self._nodes(), maximum=self._job.application.maximum))
+            )
 
     async def close(self, *, status: int, why: str | None) -> None:
         """Say that the job has ended, and let that arrive if the agent is there."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from flexmpi.runtime.policies import POLICIES
 from flexmpi.runtime.report import IntervalReport
 from tests.applications import COREFILES, PROGRAMS, Application
 
@@ -79,7 +80,7 @@ WRONG = {
     "8:0": "command 8: fields are missing (expected 8:RANK:CORE:RANK:CORE…)",
     "4:maybe": "command 4: 'maybe' is neither 'on' nor 'off' (expected 4:on or 4:off)",
     "4:on": "there is nobody to report to: start with --report [HOST:]PORT",
-    "1:FASTEST": "unknown policy 'FASTEST' (there are triggered, schedule, balance, monitor)",
+    "1:FASTEST": f"unknown policy 'FASTEST' (there are {', '.join(POLICIES)})",
     "1:MALLEABILITY": "there is no schedule: start with --schedule FILE",
     "1:balance:0:0": "the threshold of policy balance must be positive, got 0",
     "7:hello:": "'hello' is not an event, expected a PAPI preset as PAPI_TOT_INS or a native event as INST_RETIRED",

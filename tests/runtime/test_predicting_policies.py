@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from flexmpi.runtime.alternatives import moved_bytes
-from tests.applications import PROGRAMS, Application
+from tests.applications import REPOSITORY, Application
 
 Start = Callable[..., Application]
 
-TIMED = PROGRAMS / "timed.py"
+TIMED = REPOSITORY / "benchmarks" / "programs" / "timed.py"
 ROWS, ROW_BYTES = 48, 128 * 8
 
 
