@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-import time
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -206,13 +205,6 @@ class ElasticJob:
 def idle_nodes(cluster: Any) -> list[str]:
     """Return the nodes that are idle, by Slurm's own word."""
     return str(cluster.run("sinfo", "--noheader", "--Node", "--states=idle", "--format=%N")).split()
-
-
-def seconds_until_idle(cluster: Any, node: str, *, limit_s: float = 10.0) -> float:
-    """Wait until a node is idle and return how long that took."""
-    start = time.monotonic()
-    wait_until(lambda: node in idle_nodes(cluster), what=f"{node} is idle", limit_s=limit_s)
-    return time.monotonic() - start
 
 
 def script(name: str) -> Path:

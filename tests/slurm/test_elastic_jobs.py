@@ -16,7 +16,7 @@ import scipy.sparse as sp
 
 from tests.applications import wait_until
 from tests.slurm.clusters import Cluster, MissingHere
-from tests.slurm.elastic_jobs import COUNTING, FLEXMPI, ElasticJob, Surroundings, idle_nodes, script, seconds_until_idle
+from tests.slurm.elastic_jobs import COUNTING, FLEXMPI, ElasticJob, Surroundings, idle_nodes, script
 
 GRID = 400
 
@@ -66,16 +66,15 @@ def test_conjugate_gradients_grow_from_one_node_to_six_and_back_with_the_right_a
     job.check_clean()
 
 
-def test_a_released_node_is_idle_by_itself_within_half_a_second(cluster, folder):
+def test_a_released_node_is_idle_by_itself(cluster, folder):
     job = ElasticJob(cluster, folder, *COUNTING)
-    took = []
-    for _ in range(3):
-        node = next(iter(job.change("6:any:1")["changes"]))
-        assert job.change(f"6:{node}:-1")["outcome"] == "done"
-        took.append(seconds_until_idle(cluster, node))
+    node = next(iter(job.change("6:any:1")["changes"]))
+    (companion,) = job.companions()
+    assert job.change(f"6:{node}:-1")["outcome"] == "done"
+    wait_until(lambda: node in idle_nodes(cluster), what=f"{node} is idle")
+    (ended,) = (each for each in cluster.jobs() if each["job_id"] == companion)
+    assert ended["job_state"] == "COMPLETED", "its script has ended, nobody cancelled it"
     job.end()
-    # The event of the change is written when the ranks have left; the best of three, for the machine may be busy.
-    assert min(took) < 0.5, took
 
 
 def test_thirty_cycles_of_growing_and_shrinking_leave_everything_clean(cluster, folder):
