@@ -213,10 +213,6 @@ class Execution:
         taking_part = [*self._job.roster.members, *self._wanted.newcomers]
         return all(self._wanted.phases.get(rank) == "ahead" for rank in taking_part)
 
-    def _computing(self) -> bool:
-        """Whether the application computes on between the two steps."""
-        return all(self._wanted.phases.get(rank) in ("linked", "ahead") for rank in self._job.roster.members)
-
     async def _catch_up(self) -> None:
         """Let newcomers skip the loops that the application has finished, until both are in the same one."""
         job, wanted = self._job, self._wanted
@@ -258,7 +254,7 @@ class Execution:
         wanted = self._wanted
         if wanted.why is not None:
             raise MembershipError(f"{wanted.loss} before it joined" if wanted.lost else wanted.why)
-        if self._job.application.finished and self._computing():
+        if self._job.application.finished and wanted.computes_on(self._job.roster.members):
             raise MembershipError("the application ended first")
         return bool(wanted.figures)
 
@@ -272,6 +268,6 @@ class Execution:
                 job.fail(
                     f"reconfiguration {wanted.number}: {wanted.loss} while it joined, and the others wait for it in MPI"
                 )
-        elif silent_s > job.limits.stall_timeout_s and not self._computing():
+        elif silent_s > job.limits.stall_timeout_s and not wanted.computes_on(job.roster.members):
             stopped = await job.stopped([*job.roster.members, *wanted.newcomers])
             job.fail(hang_message(wanted, job.roster, stopped=stopped, limit_s=job.limits.stall_timeout_s))

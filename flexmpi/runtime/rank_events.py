@@ -222,9 +222,8 @@ class RankEvents:
 
     def _note_parted(self, rank: RankId) -> None:
         """A rank that leaves reports no more phases, but that it is asleep, or ends."""
-        current = self._job.reconfigurer.current
-        if current is not None and current.stage is Stage.AGREED and rank in current.phases:
-            current.phases[rank] = "parted"
+        if (current := self._job.reconfigurer.current) is not None:
+            current.parted(rank)
 
     def _on_lost(self, rank: RankId, message: Message) -> None:
         self._job.services.end_io(rank)

@@ -5,7 +5,7 @@ Pure. The stages are a table; a step that is not in it raises.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -39,6 +39,10 @@ The life of a reconfiguration: queued until it is its turn; starting until the n
 joins); assembling while several process sets of newcomers join each other; offered until the application reaches an
 agreement point; agreed while all ranks carry it out.
 """
+
+
+BETWEEN_STEPS = ("linked", "ahead")
+"""The phases in which newcomers are connected and rows move, while the application computes without them."""
 
 
 @dataclass
@@ -116,6 +120,15 @@ class Reconfiguration:
     def loss(self) -> str:
         """How the first newcomer was lost, if any was."""
         return next(iter(self.lost.values()), "")
+
+    def computes_on(self, members: Iterable[RankId]) -> bool:
+        """Whether the application's ranks compute on between the two steps of a change whose constant rows move ahead."""
+        return all(self.phases.get(rank) in BETWEEN_STEPS for rank in members)
+
+    def parted(self, rank: RankId) -> None:
+        """Note that a rank is asleep or ends, after which it reports no more; between the two steps it is let go as it was."""
+        if self.stage is Stage.AGREED and self.phases.get(rank) not in (None, *BETWEEN_STEPS):
+            self.phases[rank] = "parted"
 
     @property
     def over(self) -> bool:

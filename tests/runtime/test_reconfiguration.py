@@ -76,3 +76,23 @@ def test_the_summary_says_what_is_done_where_and_when() -> None:
     wanted = Reconfiguration(1, "a test", {"n0": 2, "n1": -1}, at_iteration=500)
     assert wanted.summary() == "start 2 ranks on n0, retire 1 rank on n1 at iteration 500"
     assert Reconfiguration(2, "a test", {}, balance=True).summary() == "balance the load"
+
+
+def test_an_application_that_ends_between_the_two_steps_has_not_been_changed() -> None:
+    members, newcomer = [RankId(0, 0), RankId(0, 1)], RankId(1, 0)
+    wanted = at(Stage.AGREED)
+    wanted.phases = {members[0]: "linked", members[1]: "ahead", newcomer: "linked"}
+    assert wanted.computes_on(members)
+    for rank in (*members, newcomer):
+        wanted.parted(rank)
+    assert wanted.computes_on(members)
+    wanted.phases[members[0]] = "moved"
+    assert not wanted.computes_on(members)
+    wanted.parted(members[0])
+    assert wanted.phases[members[0]] == "parted"
+
+
+def test_who_takes_no_part_has_no_phase() -> None:
+    wanted = at(Stage.AGREED)
+    wanted.parted(RankId(2, 0))
+    assert wanted.phases == {}
