@@ -105,16 +105,18 @@ def fit(features: ArrayLike, targets: ArrayLike, *, noise: ArrayLike, prior: Arr
     expected_errors = np.asarray(prior_error, dtype=float)
     if matrix.shape[1] > 4:
         raise ValueError(f"at most 4 features, got {matrix.shape[1]}")
-    weighted = np.vstack([matrix / errors[:, None], np.diag(1 / expected_errors)])
+    # In units of the prior's errors, in which no unknown is much larger than another and the equations never singular.
+    weighted = np.vstack([matrix * expected_errors / errors[:, None], np.eye(len(expected))])
     wanted = np.concatenate([values / errors, expected / expected_errors])
-    coefficients = non_negative(weighted, wanted)
-    residuals = (matrix @ coefficients - values) / errors
+    scaled = non_negative(weighted, wanted)
+    residuals = weighted[: len(values)] @ scaled - wanted[: len(values)]
     excess = float(residuals @ residuals) / max(1, len(values))
     if excess > 1:
         weighted[: len(values)] /= np.sqrt(excess)
         wanted[: len(values)] /= np.sqrt(excess)
-        coefficients = non_negative(weighted, wanted)
-    return Fit(coefficients, np.linalg.inv(weighted.T @ weighted))
+        scaled = non_negative(weighted, wanted)
+    covariance = np.linalg.inv(weighted.T @ weighted) * np.outer(expected_errors, expected_errors)
+    return Fit(scaled * expected_errors, covariance)
 
 
 def non_negative(matrix: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
