@@ -21,6 +21,8 @@ ACCEPT_TIMEOUT_S = 3.0
 """How long the application may wait for newcomers that have said they are ready."""
 
 WATCH_S = 0.5
+PARKING_LIMIT_S = 2.0
+"""How long ranks that park may take to fall asleep before new ones are started in their place."""
 """How often a reconfiguration that the ranks carry out is looked at."""
 
 
@@ -62,6 +64,8 @@ class Execution:
         """Have newcomers ready: parked ranks first, new process sets for the rest."""
         job, wanted, began = self._job, self._wanted, time.monotonic()
         starting = []
+        # One that was told to leave a moment ago may not have gone to sleep yet.
+        await job.until(lambda: not job.roster.parting() or job.application.finished, limit_s=PARKING_LIMIT_S)
         for node, count in growth.items():
             parked = job.roster.reusable(node, count)
             wanted.units.extend([rank] for rank in parked)

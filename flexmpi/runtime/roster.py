@@ -127,6 +127,11 @@ class Roster:
         parked = [rank for rank in self.waiting if rank not in members and rank not in self.spoiled]
         return [rank for rank in sorted(parked) if self.node_of(rank) == node][:count]
 
+    def parting(self) -> list[RankId]:
+        """Return the ranks that are being parked: they have left the application and do not sleep yet."""
+        used = {rank.pset for rank in self.members}
+        return [rank for rank in sorted(self.retired) if rank.pset in used and rank not in self.waiting]
+
     def change(self, leaving: Collection[int], newcomers: Iterable[RankId]) -> None:
         """Renumber the members after a reconfiguration: those who stay in their order, newcomers behind them."""
         self.retired.update(self.members[number] for number in leaving)

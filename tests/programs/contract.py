@@ -148,6 +148,8 @@ try:
                 f"all was right for {data.state.iterations} iterations, {data.changes} changes seen by the last rank 0"
             )
 finally:
-    if sys.exc_info()[0] in (None, flexmpi.RankLeaves):
+    if sys.exc_info()[0] is flexmpi.RankLeaves:
         assert (flex.rank, flex.size) == (MPI.PROC_NULL, 0), "a rank that has left must not take itself for rank 0"
+    elif sys.exc_info()[0] is None:
+        assert 0 <= flex.rank < flex.size, "after its session a rank keeps its last number"
     print(f"unwound: pid {os.getpid()}")

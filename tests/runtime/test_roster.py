@@ -120,3 +120,14 @@ def test_every_member_has_one_number_whatever_joins_and_leaves(steps: list[tuple
         assert len(set(roster.members)) == len(roster.members)
         assert roster.retired.isdisjoint(roster.members)
         assert sum(roster.occupied().values()) == len(roster.members)
+
+
+def test_ranks_that_park_are_parting_until_they_sleep() -> None:
+    roster = Roster(nodes=())
+    roster.add("n0", 3)
+    roster.members = [RankId(0, 0), RankId(0, 1), RankId(0, 2)]
+    roster.change(leaving=(1, 2), newcomers=())
+    assert roster.parting() == [RankId(0, 1), RankId(0, 2)]
+    roster.waiting[RankId(0, 1)] = Waiting(loop=0, digest=0, objects=())
+    assert roster.parting() == [RankId(0, 2)]
+    assert roster.reusable("n0", 2) == [RankId(0, 1)]
