@@ -21,9 +21,10 @@ ACCEPT_TIMEOUT_S = 3.0
 """How long the application may wait for newcomers that have said they are ready."""
 
 WATCH_S = 0.5
+"""How often a reconfiguration that the ranks carry out is looked at."""
+
 PARKING_LIMIT_S = 2.0
 """How long ranks that park may take to fall asleep before new ones are started in their place."""
-"""How often a reconfiguration that the ranks carry out is looked at."""
 
 
 class Execution:
