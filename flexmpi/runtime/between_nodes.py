@@ -12,6 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 NETWORK = "MPIR_CVAR_CH4_NETMOD"
+PROVIDER = "FI_PROVIDER"
+NOT_SOCKETS = "^sockets"
+"""Of libfabric's providers any but this one, which MPICH 5.0 takes where it finds no fast network, before the better ``tcp``.
+
+A short message that a rank sends by it, having just received one, stays with the sender until that calls MPI the next time.
+The others learn what was agreed on only when rank 0 has computed its iteration, and ranks compute one after the other.
+"""
+
 LIMIT_S = 20.0
 
 
@@ -46,16 +54,22 @@ def loses_requests(described: str, inherited: Mapping[str, str]) -> bool:
 
 
 def rank_environment(described: str, inherited: Mapping[str, str]) -> dict[str, str]:
-    """Return what ranks need in their environment to reach other nodes: libfabric where UCX would do harm, else nothing.
+    """Return what ranks need in their environment to reach other nodes.
+
+    That is libfabric where UCX would do harm; and where MPICH uses libfabric, any provider but `NOT_SOCKETS`.
 
     Parameters
     ----------
     described, inherited
         As for `loses_requests`.
     """
-    if NETWORK not in inherited and loses_requests(described, inherited) and "ofi" in _devices(described):
-        return {NETWORK: "ofi"}
-    return {}
+    devices, told = _devices(described), dict[str, str]()
+    if NETWORK not in inherited and loses_requests(described, inherited) and "ofi" in devices:
+        told[NETWORK] = "ofi"
+    network = told.get(NETWORK) or inherited.get(NETWORK) or next(iter(devices), "")
+    if network == "ofi" and PROVIDER not in inherited:
+        told[PROVIDER] = NOT_SOCKETS
+    return told
 
 
 def _version(described: str) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flexmpi.runtime.between_nodes import NETWORK, library, loses_requests, rank_environment
+from flexmpi.runtime.between_nodes import NETWORK, NOT_SOCKETS, PROVIDER, library, loses_requests, rank_environment
 
 MPICH = "MPICH Version:      {}\nMPICH Release date: some day\nMPICH ABI:          18:2:6\nMPICH Device:       {}\n"
 
@@ -12,10 +12,10 @@ MPICH = "MPICH Version:      {}\nMPICH Release date: some day\nMPICH ABI:       
 @pytest.mark.parametrize(
     ("version", "device", "harmful", "told"),
     [
-        ("5.0.2", "ch4:ucx ofi", True, {NETWORK: "ofi"}),
-        ("5.0.0", "ch4:ucx,ofi", True, {NETWORK: "ofi"}),
-        ("5.0.2", "ch4:ofi ucx", False, {}),
-        ("5.0.2", "ch4:ofi", False, {}),
+        ("5.0.2", "ch4:ucx ofi", True, {NETWORK: "ofi", PROVIDER: NOT_SOCKETS}),
+        ("5.0.0", "ch4:ucx,ofi", True, {NETWORK: "ofi", PROVIDER: NOT_SOCKETS}),
+        ("5.0.2", "ch4:ofi ucx", False, {PROVIDER: NOT_SOCKETS}),
+        ("5.0.2", "ch4:ofi", False, {PROVIDER: NOT_SOCKETS}),
         ("5.0.2", "ch4:ucx", True, {}),
         ("4.3.2", "ch4:ucx ofi", False, {}),
         ("4.3.2", "ch3:nemesis", False, {}),
@@ -32,6 +32,8 @@ def test_what_the_user_has_chosen_counts():
     assert rank_environment(described, {NETWORK: "ucx"}) == {}
     assert loses_requests(described, {NETWORK: "ucx"})
     assert not loses_requests(described, {NETWORK: "ofi"})
+    assert rank_environment(described, {NETWORK: "ofi"}) == {PROVIDER: NOT_SOCKETS}
+    assert rank_environment(described, {PROVIDER: "verbs"}) == {NETWORK: "ofi"}
 
 
 def test_another_mpi_is_told_nothing():

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -194,7 +195,9 @@ class ElasticJob:
         pids = self.pid_of(*words)
         assert pids, f"no process of {words}"
         for pid in pids:
-            os.kill(pid, number)
+            # One may have ended since: a child that was about to become another program, or with the first one.
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def check_clean(self) -> None:
         """Fail if a process or a file in its temporary folder is left."""

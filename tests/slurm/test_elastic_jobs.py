@@ -105,6 +105,24 @@ def test_ranks_of_a_node_still_to_come_can_be_removed_again(cluster, folder):
     job.end()
 
 
+def test_a_policy_that_predicts_takes_nodes_one_after_the_other_and_gives_them_back(cluster, folder):
+    # Long iterations, so that a busy machine takes little of what more ranks gain; the ranks' worlds sleep beside each other.
+    timed = (script("benchmarks/programs/timed.py"), "--rows=480", "--iterations=100000")
+    job = ElasticJob(cluster, folder, "--interval=0.2s", "--nodes=1-3", "--policy=speedup:0.2", *timed)
+    for nodes in (2, 3):
+        grown = job.event("reconfiguration", cause="policy speedup", outcome="done", nodes_after=nodes)
+        assert grown["nodes_before"] in (nodes - 1, nodes)
+    assert job.send("1:EFFICIENCY:1000000").startswith("ok: ")
+    job.event("reconfiguration", cause="policy performance", outcome="done", nodes_after=1)
+    # The batch node stays: with it the job would end.
+    ((first, ranks),) = job.event("started")["placement"].items()
+    changes = [event["changes"] for event in job.seen if event["event"] == "reconfiguration"]
+    assert ranks + sum(change.get(first, 0) for change in changes) > 0
+    assert job.send("5:").startswith("ok: ")
+    job.wait_until_over()
+    job.check_clean()
+
+
 def test_a_cancelled_companion_leaves_in_order_and_the_job_goes_on(cluster, folder):
     job = ElasticJob(cluster, folder, *COUNTING)
     job.change("6:any:2")
