@@ -1,4 +1,4 @@
-"""How ranks reach ranks on other nodes: what this MPI library has to be told for that.
+"""How ranks reach ranks of other worlds: what this MPI library has to be told for that.
 
 Here are its name and version alone, read from a command, for an MPI that is initialised can be told nothing any more.
 """
@@ -12,14 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 NETWORK = "MPIR_CVAR_CH4_NETMOD"
-PROVIDER = "FI_PROVIDER"
-NOT_SOCKETS = "^sockets"
-"""Of libfabric's providers any but this one, which MPICH 5.0 takes where it finds no fast network, before the better ``tcp``.
+LIBFABRIC_PROVIDERS = "FI_PROVIDER"
+WITHOUT_SOCKETS = "^sockets"
+"""All of libfabric's providers but one.
 
-A short message that a rank sends by it, having just received one, stays with the sender until that calls MPI the next time.
-The others learn what was agreed on only when rank 0 has computed its iteration, and ranks compute one after the other.
+Where there is no fast network MPICH 5.0 takes ``sockets``, which sends what is left of a message only in the sender's next MPI
+call: a barrier between worlds takes as long as the next iteration's computing. ``tcp`` sends it at once.
 """
-
 LIMIT_S = 20.0
 
 
@@ -53,23 +52,23 @@ def loses_requests(described: str, inherited: Mapping[str, str]) -> bool:
     return version >= (5, 0) and inherited.get(NETWORK, devices[0] if devices else "") == "ucx"
 
 
-def rank_environment(described: str, inherited: Mapping[str, str]) -> dict[str, str]:
-    """Return what ranks need in their environment to reach other nodes.
-
-    That is libfabric where UCX would do harm; and where MPICH uses libfabric, any provider but `NOT_SOCKETS`.
+def rank_environment(described: str, inherited: Mapping[str, str], *, across_nodes: bool) -> dict[str, str]:
+    """Return what ranks need in their environment to reach other worlds, where the user has not chosen it.
 
     Parameters
     ----------
     described, inherited
         As for `loses_requests`.
+    across_nodes
+        Whether they reach other nodes: then by libfabric where UCX would do harm.
     """
-    devices, told = _devices(described), dict[str, str]()
-    if NETWORK not in inherited and loses_requests(described, inherited) and "ofi" in devices:
-        told[NETWORK] = "ofi"
-    network = told.get(NETWORK) or inherited.get(NETWORK) or next(iter(devices), "")
-    if network == "ofi" and PROVIDER not in inherited:
-        told[PROVIDER] = NOT_SOCKETS
-    return told
+    needed: dict[str, str] = {}
+    devices = _devices(described)
+    if across_nodes and NETWORK not in inherited and loses_requests(described, inherited) and "ofi" in devices:
+        needed[NETWORK] = "ofi"
+    if {**inherited, **needed}.get(NETWORK, devices[0] if devices else "") == "ofi":
+        needed[LIBFABRIC_PROVIDERS] = inherited.get(LIBFABRIC_PROVIDERS, WITHOUT_SOCKETS)
+    return {name: value for name, value in needed.items() if name not in inherited}
 
 
 def _version(described: str) -> tuple[int, ...]:

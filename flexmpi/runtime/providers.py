@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from flexmpi.errors import MembershipError
-from flexmpi.runtime import processes
+from flexmpi.runtime import between_nodes, processes
 from flexmpi.runtime.mpiexec import SOCKET_NAME
 
 STOP_LIMIT_S = 10.0
@@ -92,9 +92,11 @@ class LocalProvider:
     """
 
     limit_s = 30.0
-    rank_environment: Mapping[str, str] = {}
 
     def __init__(self, folder: Path, *, on_ended: Callable[[], None]) -> None:
+        self.rank_environment: Mapping[str, str] = between_nodes.rank_environment(
+            between_nodes.library(), os.environ, across_nodes=False
+        )
         self._folder = folder
         self._on_ended = on_ended
         self._started_at = time.time()

@@ -43,7 +43,9 @@ class SlurmProvider:
         self, allocation: Allocation, folder: Path, *, grant_timeout_s: float, on_ended: Callable[[], None]
     ) -> None:
         self.limit_s = grant_timeout_s
-        self.rank_environment: Mapping[str, str] = between_nodes.rank_environment(between_nodes.library(), os.environ)
+        self.rank_environment: Mapping[str, str] = between_nodes.rank_environment(
+            between_nodes.library(), os.environ, across_nodes=True
+        )
         self._allocation = allocation
         self._local = LocalProvider(folder, on_ended=on_ended)
         self._companions: dict[int, str] = {}
