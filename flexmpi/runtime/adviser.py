@@ -192,6 +192,7 @@ class Adviser:
             on_demand=self._job.nodes_on_demand,
             members=tuple(nodes),
             weights=tuple(latest.weights),
+            started=tuple(sorted(roster.members).index(rank) for rank in roster.members),
             speeds={node.name: roster.speed_of(node.name) for node in roster.nodes},
             row_bytes=row_bytes_of(application.objects),
             remaining=max(0, (application.maximum or 0) - latest.iteration),

@@ -25,6 +25,7 @@ from flexmpi.runtime.distribution import Distribution
 from flexmpi.runtime.interval import Interval
 from flexmpi.runtime.link import Link, Message
 from flexmpi.runtime.membership import Group
+from flexmpi.runtime.places import members_places
 from flexmpi.runtime.registry import Registry
 from flexmpi.runtime.sampling import Sampler, as_columns
 
@@ -208,13 +209,14 @@ class Agreement:
             self._tell_loop()
         if newcomers and self._defer(message):
             return None
-        present = message["weights"] or self._registry.weights
-        weights = weights_after(present, leaving=message["leaving"], newcomers=newcomers)
+        present, places = message["weights"] or self._registry.weights, tuple(message["places"])
+        weights = weights_after(present, leaving=message["leaving"], newcomers=newcomers, places=places)
+        members = members_places(len(weights), places)
         return Plan(
             reconfiguration=message["reconfiguration"],
-            newcomers=len(newcomers),
-            leaving=tuple(message["leaving"]),
-            parking=tuple(message["parking"]),
+            newcomers=places,
+            leaving=tuple(members[number] for number in message["leaving"]),
+            parking=tuple(members[number] for number in message["parking"]),
             weights=weights,
             accept_timeout_s=message["accept_timeout_s"],
             ahead=bool(newcomers)
@@ -243,7 +245,10 @@ class Agreement:
                 return True
         if plan.newcomers:
             distributions, counters = self._registry.distributions(), self._sampler.events
-            bridge.bcast(Welcome(iteration, self._length, plan, distributions, counters), root=0)
+            root = 0 if linked is None else plan.first_member
+            bridge.bcast(Welcome(iteration, self._length, plan, distributions, counters), root=root)
+            if linked is None:
+                bridge = membership.arrange(bridge, plan.newcomers)
             self._phase(plan, "joined")
         if plan.ahead:
             self._link_up(bridge, plan, self._registry.distributions(), start=start)
@@ -254,8 +259,7 @@ class Agreement:
         self, bridge: MPI.Intracomm, plan: Plan, distributions: dict[int, Distribution], *, start: float
     ) -> None:
         """Take the first step only: constant rows begin to move, the present ranks compute on."""
-        first_newcomer = bridge.size - plan.newcomers
-        move = self._registry.move_ahead(bridge, plan.weights, distributions, first_newcomer=first_newcomer)
+        move = self._registry.move_ahead(bridge, plan.weights, distributions, newcomers=plan.newcomers)
         self._linked = ahead.Linked(plan, bridge, move, stall_s=perf_counter() - start)
         self._phase(plan, "linked")
 
@@ -263,7 +267,7 @@ class Agreement:
         """Let newcomers go that are connected but are not to join; collective."""
         assert self._linked is not None
         linked, self._linked = self._linked, None
-        leads, number = linked.bridge.rank == 0, linked.plan.reconfiguration
+        leads, number = linked.bridge.rank == linked.plan.first_member, linked.plan.reconfiguration
         if leads:
             self._link.send("unlink", reconfiguration=number)
         linked.part()
@@ -335,15 +339,19 @@ class Agreement:
 
     def _prepare(self, message: Message) -> None:
         """Get the memory for the rows to come, while the application computes on."""
-        weights, newcomers = message["weights"], self.group.control
-        self._registry.populate(weights, len(weights) - newcomers.size + newcomers.rank)
+        self._registry.populate(message["weights"], message["places"][self.group.control.rank])
         self._link.send("prepared", reconfiguration=message["reconfiguration"])
 
     def _join(self, loop: int, invitation: Message) -> Welcome | None:
         """Join the application; None if it is the first of two steps, or this rank was not to stay but is parked again."""
         start, linked, self._linked = perf_counter(), self._linked, None
-        bridge = membership.connect(self.group.control, self._link, invitation) if linked is None else linked.bridge
-        welcome: Welcome = bridge.bcast(None, root=0)
+        if linked is None:
+            bridge = membership.connect(self.group.control, self._link, invitation)
+            welcome: Welcome = bridge.bcast(None, root=0)
+            bridge = membership.arrange(bridge, welcome.plan.newcomers)
+        else:
+            bridge = linked.bridge
+            welcome = bridge.bcast(None, root=linked.plan.first_member)
         if welcome.plan.ahead:
             self._phase(welcome.plan, "joined")
             self._link_up(bridge, welcome.plan, welcome.distributions, start=start)
@@ -373,10 +381,14 @@ class Agreement:
         joined = perf_counter()
         moved_ahead, earlier_s = (None, 0.0) if linked is None else (linked.move, linked.stall_s)
         moved = self._registry.redistribute(
-            bridge, plan.weights, lambda: self._phase(plan, "moving"), ahead=moved_ahead
+            bridge,
+            plan.weights,
+            lambda: self._phase(plan, "moving"),
+            newcomers=plan.newcomers,
+            ahead=moved_ahead,
         )
         if plan.newcomers:
-            self._registry.replicate(bridge, first_newcomer=bridge.size - plan.newcomers)
+            self._registry.replicate(bridge, newcomers=plan.newcomers, root=plan.first_member)
         self._phase(plan, "moved")
         parting, number = perf_counter(), bridge.rank
         if plan.newcomers or plan.leaving:

@@ -20,6 +20,8 @@ from flexmpi.models.reconfiguration import Resize, ResizeCost
 from flexmpi.runtime.balance import weights_after
 from flexmpi.runtime.distribution import Distribution, expand_old, moved_rows
 from flexmpi.runtime.node_classes import JobClass, changes_to, class_names
+from flexmpi.runtime.places import interleaved, members_places, newcomers_places
+from flexmpi.runtime.roster import leavers
 
 TRUSTED_ERROR = 0.25
 """An alternative whose time is not known better than to this, relative, is out of reach until the job has come nearer to it."""
@@ -39,6 +41,8 @@ class Situation:
         They come from a resource manager that chooses among them.
     members, weights
         The node of each rank, and the weight by which it has rows.
+    started
+        For each rank a number that is greater the later it was started.
     speeds
         The weight that a new rank has on each node.
     row_bytes
@@ -54,6 +58,7 @@ class Situation:
     on_demand: bool
     members: tuple[str, ...]
     weights: tuple[float, ...]
+    started: tuple[int, ...]
     speeds: Mapping[str, float]
     row_bytes: Mapping[int, int]
     remaining: int
@@ -176,9 +181,11 @@ def _alternative(
     model = situation.model
     leaving, newcomers = _who_changes(situation, changes)
     of_newcomers = [situation.speed_of(node) for node in newcomers]
-    weights = weights_after(situation.weights, leaving=leaving, newcomers=of_newcomers)
-    nodes = (*situation.members, *newcomers)
-    staying = [rank for rank in range(len(nodes)) if rank not in leaving]
+    places = newcomers_places(situation.weights, leaving=leaving, newcomers=of_newcomers)
+    weights = weights_after(situation.weights, leaving=leaving, newcomers=of_newcomers, places=places)
+    nodes = interleaved(situation.members, newcomers, places)
+    members = members_places(len(nodes), places)
+    staying = sorted({*range(len(nodes))} - {members[number] for number in leaving})
     layout = Layout.of_ranks(
         [nodes[rank] for rank in staying],
         [situation.class_of[nodes[rank]] for rank in staying],
@@ -191,7 +198,7 @@ def _alternative(
         started=max((change for change in changes.values() if change > 0), default=0),
         joining=len(newcomers),
         leaving=len(leaving),
-        size_bytes=moved_bytes(situation.weights, weights, situation.row_bytes) if changes else 0,
+        size_bytes=moved_bytes(situation.weights, weights, places, situation.row_bytes) if changes else 0,
     )
     cost = model.reconfiguration.predict(resize)
     finish_s = iteration.total_s.scaled(situation.remaining)
@@ -202,19 +209,13 @@ def _alternative(
 
 
 def _who_changes(situation: Situation, changes: Mapping[str, int]) -> tuple[set[int], list[str]]:
-    """Return the numbers of the ranks that leave, the highest of each node as in the roster, and the newcomers' nodes."""
-    leaving: set[int] = set()
-    newcomers: list[str] = []
-    for node, change in changes.items():
-        if change > 0:
-            newcomers += [node] * change
-        else:
-            here = [rank for rank, where in enumerate(situation.members) if where == node]
-            leaving.update(here[len(here) + change :])
-    return leaving, newcomers
+    """Return the numbers of the ranks that leave, and the newcomers' nodes."""
+    removals = {node: -change for node, change in changes.items() if change < 0}
+    newcomers = [node for node, change in changes.items() for _ in range(change)]
+    return set(leavers(situation.members, situation.started, removals)), newcomers
 
 
-def moved_bytes(old: Sequence[float], new: Sequence[float], row_bytes: Mapping[int, int]) -> int:
+def moved_bytes(old: Sequence[float], new: Sequence[float], places: Sequence[int], row_bytes: Mapping[int, int]) -> int:
     """Return the bytes that change ranks when weights do, by the distributions that the ranks will compute, too.
 
     Parameters
@@ -222,13 +223,15 @@ def moved_bytes(old: Sequence[float], new: Sequence[float], row_bytes: Mapping[i
     old
         The weights of the present ranks.
     new
-        Those of the transition: 0 for leavers, newcomers behind the others.
+        Those of the transition: 0 for leavers, newcomers at their places.
+    places
+        The newcomers' places in it.
     row_bytes
         As in `Situation`.
     """
     total = 0
     for rows, each in row_bytes.items():
-        before = expand_old(Distribution.by_weight(rows, old), len(new))
+        before = expand_old(Distribution.by_weight(rows, old), places)
         total += each * moved_rows(before, Distribution.by_weight(rows, new))
     return total
 

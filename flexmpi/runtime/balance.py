@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from flexmpi.runtime.places import interleaved
+
 THRESHOLD = 0.15
 """Imbalance from which the policy acts: the original FlexMPI's threshold."""
 
@@ -84,7 +86,8 @@ class Hysteresis:
 
 
 def weights_after(
-    weights: Sequence[float], *, leaving: Collection[int], newcomers: Sequence[float]
+    weights: Sequence[float], *, leaving: Collection[int], newcomers: Sequence[float], places: Sequence[int]
 ) -> tuple[float, ...]:
-    """Return the weights over the ranks of a transition: 0 for leavers, the nodes' speeds for newcomers behind the others."""
-    return (*(0.0 if rank in leaving else weight for rank, weight in enumerate(weights)), *newcomers)
+    """Return the weights over the ranks of a transition: 0 for leavers, the nodes' speeds for newcomers at their places."""
+    staying = [0.0 if rank in leaving else weight for rank, weight in enumerate(weights)]
+    return tuple(interleaved(staying, newcomers, places))

@@ -5,22 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flexmpi.runtime.distribution import Distribution
+from flexmpi.runtime.places import members_places
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A reconfiguration as rank 0 tells it to the others; ranks are those of the transition, newcomers last.
+    """A reconfiguration as rank 0 tells it to the others; ranks are those of the transition, where newcomers have their places.
 
     With ``ahead`` it is the first of two steps: newcomers connect, and constant rows move while the application computes on.
     """
 
     reconfiguration: int
-    newcomers: int
+    newcomers: tuple[int, ...]
     leaving: tuple[int, ...]
     parking: tuple[int, ...]
     weights: tuple[float, ...]
     accept_timeout_s: float
     ahead: bool = False
+
+    @property
+    def first_member(self) -> int:
+        """The place of the present rank 0, which knows what newcomers do not."""
+        return members_places(len(self.weights), self.newcomers)[0]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flexmpi.runtime.places import members_places
+
 Weights = Sequence[float] | NDArray[Any]
 
 
@@ -134,11 +136,15 @@ class Distribution:
         return range(self.offsets[rank], self.offsets[rank + 1])
 
 
-def expand_old(distribution: Distribution, size: int) -> Distribution:
-    """Append ranks that hold nothing yet (newcomers) until there are ``size``; ValueError if there are more."""
-    if size < distribution.size:
-        raise ValueError(f"cannot expand a distribution over {distribution.size} ranks to {size}")
-    return Distribution(distribution.offsets + (distribution.rows,) * (size - distribution.size))
+def expand_old(distribution: Distribution, newcomers: Sequence[int]) -> Distribution:
+    """Put ranks that hold nothing yet at the places of ``newcomers``; ValueError if these are not places among all ranks."""
+    size = distribution.size + len(newcomers)
+    members = members_places(size, newcomers)
+    if len(members) != distribution.size:
+        raise ValueError(f"newcomers must have different places among {size} ranks, got {tuple(newcomers)}")
+    counts = np.zeros(size, dtype=np.int64)
+    counts[members] = distribution.counts
+    return Distribution.from_counts(counts)
 
 
 def drop_leavers(distribution: Distribution, leaving: Collection[int]) -> Distribution:

@@ -14,6 +14,7 @@ from flexmpi.errors import MembershipError
 from flexmpi.runtime.balance import measured_weights, weights_after
 from flexmpi.runtime.diagnosis import difference, hang_message
 from flexmpi.runtime.job import Job
+from flexmpi.runtime.places import newcomers_places
 from flexmpi.runtime.reconfiguration import Reconfiguration, Stage
 from flexmpi.runtime.report import IntervalReport
 
@@ -133,8 +134,9 @@ class Execution:
         speeds = [job.roster.speed_of(job.roster.node_of(rank)) for rank in (*job.roster.members, *wanted.newcomers)]
         present = speeds[: len(job.roster.members)] if latest is None else latest.weights
         newcomers = speeds[len(job.roster.members) :]
-        weights = weights_after(present, leaving=wanted.leaving, newcomers=newcomers)
-        job.tell(wanted.newcomers, "prepare", reconfiguration=wanted.number, weights=weights)
+        wanted.places = newcomers_places(present, leaving=wanted.leaving, newcomers=newcomers)
+        weights = weights_after(present, leaving=wanted.leaving, newcomers=newcomers, places=wanted.places)
+        job.tell(wanted.newcomers, "prepare", reconfiguration=wanted.number, weights=weights, places=wanted.places)
         if not await job.until(
             lambda: self._interrupted() or wanted.prepared >= set(wanted.newcomers), limit_s=job.limits.ready_timeout_s
         ):
@@ -174,6 +176,7 @@ class Execution:
                 "reconfigure",
                 reconfiguration=wanted.number,
                 newcomers=[job.roster.speed_of(job.roster.node_of(rank)) for rank in wanted.newcomers],
+                places=wanted.places,
                 leaving=wanted.leaving,
                 parking=wanted.parking,
                 loop=job.application.loop,

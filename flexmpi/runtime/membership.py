@@ -5,7 +5,7 @@ Only MPI calls and the exchange of port names are here; what moves and who decid
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
@@ -15,6 +15,7 @@ from flexmpi.errors import MembershipError, RankLeaves
 from flexmpi.runtime.calls import Clock
 from flexmpi.runtime.communicator import TimedCommunicator, timed
 from flexmpi.runtime.link import Link, Message
+from flexmpi.runtime.places import members_places
 
 ASSEMBLE_TIMEOUT_S = 60
 """How long newcomers wait for each other; they stall nobody."""
@@ -179,6 +180,26 @@ def assemble(comm: MPI.Intracomm, link: Link, *, reconfiguration: int, position:
             comm = _replaced(comm, merged)
         step *= 2
     return comm
+
+
+def arrange(merged: MPI.Intracomm, newcomers: Sequence[int]) -> MPI.Intracomm:
+    """Number the ranks that have just merged by their places; collective, ``merged`` must not be used any more.
+
+    Parameters
+    ----------
+    merged
+        The present ranks in their order, then the newcomers in theirs.
+    newcomers
+        The newcomers' places among all of them.
+    """
+    members = members_places(merged.size, newcomers)
+    order = [*members, *newcomers]
+    if order == sorted(order):
+        return merged
+    arranged = merged.Split(0, order[merged.rank])
+    assert isinstance(arranged, MPI.Intracomm)
+    merged.Disconnect()
+    return arranged
 
 
 def part(comm: MPI.Intracomm, leaving: Collection[int]) -> MPI.Intracomm | None:

@@ -66,7 +66,9 @@ class Reconfiguration:
     given, vacated
         The nodes that the agent gives with it, and those that are to have no rank afterwards.
     units
-        The newcomers, as separately started worlds in the order in which they will be ranks.
+        The newcomers, as separately started worlds in the order in which they will be ranks among each other.
+    places
+        The newcomers' places among the ranks of the transition.
     started
         The ranks that are started for it on each node; those that were parked are not among them.
     assembled, prepared
@@ -93,6 +95,7 @@ class Reconfiguration:
     vacated: tuple[str, ...] = ()
     stage: Stage = Stage.QUEUED
     units: list[list[RankId]] = field(default_factory=list)
+    places: tuple[int, ...] = ()
     leaving: tuple[int, ...] = ()
     parking: tuple[int, ...] = ()
     started: dict[str, int] = field(default_factory=dict)

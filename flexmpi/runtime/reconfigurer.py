@@ -212,7 +212,7 @@ class Reconfigurer:
         wanted.parking = roster.parking(wanted.leaving)
         await Execution(job, wanted, outdated=self._outdated).run()
         wanted.left = {number: roster.node_of(roster.members[number]) for number in wanted.leaving}
-        roster.change(wanted.leaving, wanted.newcomers)
+        roster.change(wanted.leaving, wanted.newcomers, wanted.places)
         wanted.ranks_after, wanted.nodes_after = len(roster.members), len(roster.occupied())
         self._outdated = job.latest
         wanted.step(Stage.DONE)

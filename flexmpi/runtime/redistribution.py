@@ -7,7 +7,7 @@ functions for the same objects in the same order. Who gets which rows is decided
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -112,14 +112,14 @@ def adopt_moved(obj: DistributedArray, old: range, new: range) -> None:
         obj.adopt(block, new)
 
 
-def broadcast_replicated(obj: ReplicatedArray, comm: MPI.Intracomm) -> None:
-    """Copy rank 0's array to every rank, into the arrays that are there; collective."""
+def broadcast_replicated(obj: ReplicatedArray, comm: MPI.Intracomm, *, root: int = 0) -> None:
+    """Copy the array of ``root`` to every rank, into the arrays that are there; collective."""
     for piece in _pieces(_bytes_of(obj.local)):
-        comm.Bcast([piece, MPI.BYTE], root=0)
+        comm.Bcast([piece, MPI.BYTE], root=root)
 
 
-def broadcast_state(states: Sequence[State], comm: MPI.Intracomm, *, first_newcomer: int = 1) -> None:
-    """Give newcomers rank 0's values of all states; collective.
+def broadcast_state(states: Sequence[State], comm: MPI.Intracomm, *, newcomers: Collection[int], root: int = 0) -> None:
+    """Give newcomers the values that rank ``root`` has of all states; collective.
 
     Parameters
     ----------
@@ -127,18 +127,18 @@ def broadcast_state(states: Sequence[State], comm: MPI.Intracomm, *, first_newco
         The same states in the same order on every rank.
     comm
         The transition communicator.
-    first_newcomer
-        Ranks from this one on take the values; those before keep their own objects, to which the program may refer.
+    newcomers
+        The ranks that take the values; the others keep their own objects, to which the program may refer.
 
     Raises
     ------
     UsageError
-        On every rank, if a value of rank 0 cannot be pickled.
+        On every rank, if a value of ``root`` cannot be pickled.
     """
-    values, problem = comm.bcast(pickled(states) if comm.rank == 0 else None, root=0)
+    values, problem = comm.bcast(pickled(states) if comm.rank == root else None, root=root)
     if problem:
         raise UsageError(problem)
-    if comm.rank < first_newcomer:
+    if comm.rank not in newcomers:
         return
     for state, received in zip(states, pickle.loads(values), strict=True):
         vars(state).clear()

@@ -148,7 +148,7 @@ class Registry:
         weights: Sequence[float],
         distributions: dict[int, Distribution],
         *,
-        first_newcomer: int,
+        newcomers: Sequence[int],
     ) -> MoveAhead:
         """Begin to move constant rows to where they belong by ``weights``, beside the computation; collective.
 
@@ -158,12 +158,12 @@ class Registry:
             As for `redistribute`.
         distributions
             Who holds the rows of each row space now; newcomers have been told.
-        first_newcomer
-            Ranks from this one on have nothing else to do meanwhile.
+        newcomers
+            The ranks that have nothing else to do meanwhile.
         """
         objects = []
         for rows, present in sorted(distributions.items()):
-            space, old = self._spaces[rows], expand_old(present, comm.size)
+            space, old = self._spaces[rows], expand_old(present, newcomers)
             members = [known for known in self._objects.values() if self._in_space(known, space)]
             new = redistribution.balanced_distribution(rows, weights, _costed(members), comm, old)
             objects += [(known, old, new) for known in self._constant() if known.space is space]
@@ -172,7 +172,7 @@ class Registry:
         return MoveAhead(
             comm,
             [each for each, possible in zip(objects, in_place, strict=True) if possible],
-            at_once=1 if comm.rank < first_newcomer else 1 << 30,
+            at_once=1 << 30 if comm.rank in newcomers else 1,
         )
 
     def redistribute(
@@ -181,14 +181,18 @@ class Registry:
         weights: Sequence[float],
         progress: Callable[[], None],
         *,
+        newcomers: Sequence[int] = (),
         ahead: MoveAhead | None = None,
     ) -> Moved:
         """Hand every row to the rank of ``comm`` it belongs to by ``weights``; collective.
 
-        ``comm`` has the application's ranks in their order, newcomers behind them; leavers have the weight 0. What has moved
-        ``ahead`` is adopted.
+        ``comm`` has the application's ranks in their order, and ``newcomers`` among them; leavers have the weight 0. What has
+        moved ``ahead`` is adopted.
         """
-        parts = [self._move_space(space, comm, weights, progress, ahead=ahead) for space in self._spaces.values()]
+        parts = [
+            self._move_space(space, comm, weights, progress, newcomers=newcomers, ahead=ahead)
+            for space in self._spaces.values()
+        ]
         self.weights, self.rank = tuple(weights), comm.rank
         return Moved(
             sum(part.balance_s for part in parts),
@@ -196,13 +200,13 @@ class Registry:
             sum(part.received_bytes for part in parts) + (0 if ahead is None else ahead.received_bytes),
         )
 
-    def replicate(self, comm: MPI.Intracomm, *, first_newcomer: int) -> None:
-        """Give the ranks from ``first_newcomer`` on what every rank has; collective, from rank 0."""
+    def replicate(self, comm: MPI.Intracomm, *, newcomers: Collection[int], root: int) -> None:
+        """Give ``newcomers`` what every other rank has; collective, from rank ``root``."""
         for declared in self._objects.values():
             if isinstance(declared, ReplicatedArray):
-                redistribution.broadcast_replicated(declared, comm)
+                redistribution.broadcast_replicated(declared, comm, root=root)
         states = [known for known in self._objects.values() if isinstance(known, State)]
-        redistribution.broadcast_state(states, comm, first_newcomer=first_newcomer)
+        redistribution.broadcast_state(states, comm, newcomers=newcomers, root=root)
 
     def immovable(self) -> str:
         """Say what newcomers cannot be given: a value of a state that cannot be pickled; empty if there is none."""
@@ -241,12 +245,13 @@ class Registry:
         weights: Sequence[float],
         progress: Callable[[], None],
         *,
+        newcomers: Sequence[int] = (),
         ahead: MoveAhead | None = None,
     ) -> Moved:
         if space.distribution is None:
             raise UsageError(f"the objects of {space.rows} rows were declared by a rank that has not joined")
         start = perf_counter()
-        old = expand_old(space.distribution, comm.size)
+        old = expand_old(space.distribution, newcomers)
         members = [known for known in self._objects.values() if self._in_space(known, space)]
         new = redistribution.balanced_distribution(space.rows, weights, _costed(members), comm, old)
         balanced = perf_counter()

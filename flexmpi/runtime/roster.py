@@ -8,9 +8,27 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flexmpi.configuration import Node
+from flexmpi.runtime.places import interleaved
+
+
+def leavers(nodes: Sequence[str], started: Sequence[Any], removals: Mapping[str, int]) -> tuple[int, ...]:
+    """Choose the rank numbers that leave, for `Roster.leavers` and those who predict it.
+
+    Parameters
+    ----------
+    nodes, started
+        The node of each rank, and what tells which of two ranks was started later: its is greater.
+    removals
+        How many leave each node.
+    """
+    leaving: list[int] = []
+    for node, count in removals.items():
+        here = sorted((rank for rank, where in enumerate(nodes) if where == node), key=lambda rank: started[rank])
+        leaving.extend(here[len(here) - count :])
+    return tuple(sorted(leaving))
 
 
 class RankId(NamedTuple):
@@ -109,12 +127,9 @@ class Roster:
         return counts
 
     def leavers(self, removals: Mapping[str, int]) -> tuple[int, ...]:
-        """Choose the rank numbers that leave: on each node the highest, so that the last to come go first."""
-        leaving: list[int] = []
-        for node, count in removals.items():
-            here = [number for number, rank in enumerate(self.members) if self.node_of(rank) == node]
-            leaving.extend(here[len(here) - count :])
-        return tuple(sorted(leaving))
+        """Choose the rank numbers that leave: on each node the last that were started, whatever their numbers are."""
+        nodes = [self.node_of(rank) for rank in self.members]
+        return leavers(nodes, self.members, removals)
 
     def parking(self, leaving: Collection[int]) -> tuple[int, ...]:
         """Return those of the leaving rank numbers whose process set still has a member afterwards."""
@@ -132,11 +147,19 @@ class Roster:
         used = {rank.pset for rank in self.members}
         return [rank for rank in sorted(self.retired) if rank.pset in used and rank not in self.waiting]
 
-    def change(self, leaving: Collection[int], newcomers: Iterable[RankId]) -> None:
-        """Renumber the members after a reconfiguration: those who stay in their order, newcomers behind them."""
-        self.retired.update(self.members[number] for number in leaving)
-        stay = [rank for number, rank in enumerate(self.members) if number not in leaving]
-        self.members = [*stay, *newcomers]
+    def change(self, leaving: Collection[int], newcomers: Sequence[RankId], places: Sequence[int]) -> None:
+        """Renumber the members after a reconfiguration: those who stay in their order, newcomers where their places are.
+
+        Parameters
+        ----------
+        leaving
+            Rank numbers that leave.
+        newcomers, places
+            Who has joined, and their places among all ranks of the transition, leavers included.
+        """
+        gone = {self.members[number] for number in leaving}
+        self.retired.update(gone)
+        self.members = [rank for rank in interleaved(self.members, newcomers, places) if rank not in gone]
         self.retired.difference_update(self.members)
         for rank in self.members:
             self.waiting.pop(rank, None)

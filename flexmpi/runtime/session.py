@@ -39,8 +39,10 @@ class Session:
     - The script runs from the top in every rank, in those that join later too. What must survive an iteration lives in the
       session's objects. `starting` is false in a rank that joins later: its ``.local`` blocks are empty until the first
       iteration of its loop, when its data has arrived.
-    - Ranks, `comm` and rows stay the same within an iteration and may change between two. Communicators made from `comm` end
-      with it. After a change the old blocks are read-only, so that a stale reference fails loudly; what they show is undefined.
+    - Ranks, `comm` and rows stay the same within an iteration and may change between two. Rows lie on ranks in the order of
+      their numbers; so newcomers take theirs between the others, and rank 0 stays rank 0 until it leaves. Communicators made
+      from `comm` end with it. After a change the old blocks are read-only, so that a stale reference fails loudly; what they
+      show is undefined.
     - Several `iterate` loops one after the other work; a rank that joins later skips the finished ones. It runs what stands
       between them too, on its own or with its process set: `comm` has only these ranks then, and ``.local`` blocks are empty.
       So what is declared there is filled by every rank, whether `starting` or not, and communication uses `comm`.

@@ -68,6 +68,7 @@ def situation(
         on_demand=on_demand,
         members=members,
         weights=tuple(weight[node] for node in members),
+        started=tuple(range(len(members))),
         speeds=weight,
         row_bytes={rows: 8},
         remaining=remaining,

@@ -78,17 +78,20 @@ weight_lists = st.lists(st.sampled_from([0.0, 1.0, 1.0, 2.5]), min_size=1, max_s
 
 
 @settings(derandomize=True, max_examples=200, deadline=None)
-@given(row_counts, weight_lists, weight_lists, st.integers(0, 3))
-def test_the_bytes_that_move_are_those_that_all_ranks_plans_send(rows, present, changed, newcomers):
+@given(row_counts, weight_lists, weight_lists, st.sets(st.integers(0, 5), max_size=3))
+def test_the_bytes_that_move_are_those_that_all_ranks_plans_send(rows, present, changed, wanted):
     old_weights = [weight or 1.0 for weight in present]
-    new_weights = [*(changed * len(present))[: len(present)], *[1.0] * newcomers]
+    places = sorted(place for place in wanted if place < len(present) + len(wanted))
+    size = len(present) + len(places)
+    places = places if all(place < size for place in places) else list(range(len(present), size))
+    new_weights = [1.0 if place in places else (changed * size)[place] for place in range(size)]
     if not any(new_weights):
         return
-    old = expand_old(Distribution.by_weight(rows, old_weights), len(new_weights))
+    old = expand_old(Distribution.by_weight(rows, old_weights), places)
     new = Distribution.by_weight(rows, new_weights)
     sent = sum(len(taken) for rank in range(new.size) for _, taken in overlap_plan(old, new, rank).sends)
     assert moved_rows(old, new) == sent
-    assert moved_bytes(old_weights, new_weights, {rows: 24}) == 24 * sent
+    assert moved_bytes(old_weights, new_weights, places, {rows: 24}) == 24 * sent
 
 
 def test_the_bytes_of_a_row_are_those_of_all_dense_arrays_with_so_many_rows():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from fractions import Fraction
 from itertools import pairwise
+from random import Random
 
 import numpy as np
 import pytest
@@ -139,13 +140,15 @@ def test_an_overlap_plan_needs_the_same_rows_and_ranks() -> None:
 
 
 @quick
-@given(count_lists, st.integers(0, 4))
-def test_newcomers_are_appended_with_no_rows_and_leave_the_same_way(counts: list[int], newcomers: int) -> None:
+@given(count_lists, st.integers(0, 4), st.randoms(use_true_random=False))
+def test_newcomers_are_taken_in_with_no_rows_and_leave_the_same_way(
+    counts: list[int], newcomers: int, random: Random
+) -> None:
     distribution = Distribution.from_counts(counts)
-    size = len(counts) + newcomers
-    padded = expand_old(distribution, size)
-    assert padded.counts.tolist() == counts + [0] * newcomers
-    assert drop_leavers(padded, range(len(counts), size)) == distribution
+    places = sorted(random.sample(range(len(counts) + newcomers), newcomers))
+    padded = expand_old(distribution, places)
+    assert [padded.counts[place] for place in places] == [0] * newcomers
+    assert drop_leavers(padded, places) == distribution
 
 
 @quick
@@ -162,12 +165,13 @@ def test_dropping_empty_leavers_keeps_every_row_of_the_others(counts: list[int])
     assert [survivors.interval(rank) for rank in range(survivors.size)] == held
 
 
-def test_a_leaver_that_holds_rows_and_a_smaller_expansion_are_refused() -> None:
+def test_a_leaver_that_holds_rows_and_newcomers_at_impossible_places_are_refused() -> None:
     distribution = Distribution.from_counts([2, 1])
     with pytest.raises(ValueError, match=r"ranks \[1\] leave but still hold rows"):
         drop_leavers(distribution, [1])
-    with pytest.raises(ValueError, match="cannot expand"):
-        expand_old(distribution, 1)
+    for impossible in ((5,), (1, 1), (-1,)):
+        with pytest.raises(ValueError, match="newcomers must have different places"):
+            expand_old(distribution, impossible)
 
 
 whole_cost_lists = st.lists(st.one_of(st.just(0), st.integers(0, 9), st.integers(0, 10**9)), max_size=40)

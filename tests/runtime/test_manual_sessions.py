@@ -231,9 +231,9 @@ def test_the_session_of_execute3_on_four_nodes(console):
     check(session.lines, FOUR_NODES)
     spawned = [re.match(r"\[(\d)\] Process spawned in (\S+) at (\d+)", line) for line in session.lines]
     assert [(found[1], found[2]) for found in spawned if found] == [
+        ("1", "compute-1"),
         ("2", "compute-1"),
-        ("3", "compute-1"),
-        ("4", "compute-2"),
+        ("3", "compute-2"),
         ("5", "compute-3"),
         ("6", "compute-3"),
         ("7", "compute-3"),

@@ -30,8 +30,9 @@ def test_members_are_counted_by_node() -> None:
 
 def test_the_last_to_come_on_a_node_leave_first() -> None:
     roster = running(2, 2)
-    roster.change((), roster.add("n0", 1).ranks)
-    assert roster.leavers({"n0": 2, "n1": 1}) == (1, 3, 4)
+    roster.change((), roster.add("n0", 1).ranks, (1,))
+    assert roster.members == [RankId(0, 0), RankId(2, 0), RankId(0, 1), RankId(1, 0), RankId(1, 1)]
+    assert roster.leavers({"n0": 2, "n1": 1}) == (1, 2, 4)
 
 
 def test_ranks_park_while_their_process_set_has_a_member_left() -> None:
@@ -40,19 +41,19 @@ def test_ranks_park_while_their_process_set_has_a_member_left() -> None:
     assert roster.parking((0, 1, 2, 3)) == ()
 
 
-def test_those_who_stay_keep_their_order_and_newcomers_come_behind() -> None:
+def test_those_who_stay_keep_their_order_and_newcomers_take_their_places() -> None:
     roster = running(2, 2)
-    newcomers = roster.add("n1", 1).ranks
+    newcomers = roster.add("n1", 2).ranks
     roster.waiting[newcomers[0]] = ASLEEP
-    roster.change((0, 2), newcomers)
-    assert roster.members == [RankId(0, 1), RankId(1, 1), RankId(2, 0)]
+    roster.change((0, 2), newcomers, (0, 4))
+    assert roster.members == [RankId(2, 0), RankId(0, 1), RankId(2, 1), RankId(1, 1)]
     assert roster.waiting == {}
     assert roster.retired == {RankId(0, 0), RankId(1, 0)}
 
 
 def test_parked_ranks_are_reused_on_their_node_unless_a_join_has_spoiled_them() -> None:
     roster = running(3, 1)
-    roster.change((1, 2), ())
+    roster.change((1, 2), (), ())
     roster.waiting |= {RankId(0, 1): ASLEEP, RankId(0, 2): ASLEEP}
     assert roster.reusable("n0", 1) == [RankId(0, 1)]
     assert roster.reusable("n1", 2) == []
@@ -62,14 +63,14 @@ def test_parked_ranks_are_reused_on_their_node_unless_a_join_has_spoiled_them() 
 
 def test_a_process_set_without_members_is_idle() -> None:
     roster = running(1, 2)
-    roster.change((0,), ())
+    roster.change((0,), (), ())
     assert [pset.number for pset in roster.idle()] == [0]
 
 
 def test_a_process_set_that_has_ended_leaves_no_trace() -> None:
     roster = running(2, 1)
     rank = RankId(0, 1)
-    roster.change((0, 1), ())
+    roster.change((0, 1), (), ())
     roster.waiting[rank], roster.pids[rank] = ASLEEP, 77
     roster.spoiled.add(rank)
     roster.remove(0)
@@ -81,8 +82,8 @@ def test_a_process_set_that_has_ended_leaves_no_trace() -> None:
     ("change", "name"),
     [
         (None, "rank 1 (node n0, process set 0, pid 77)"),
-        (((1,), ()), "a rank that had left (node n0, process set 0, pid 77)"),
-        (((0,), ()), "rank 0 (node n0, process set 0, pid 77)"),
+        (((1,), (), ()), "a rank that had left (node n0, process set 0, pid 77)"),
+        (((0,), (), ()), "rank 0 (node n0, process set 0, pid 77)"),
     ],
 )
 def test_a_rank_is_named_by_its_present_number_and_its_process(change: tuple | None, name: str) -> None:
@@ -115,8 +116,10 @@ def test_every_member_has_one_number_whatever_joins_and_leaves(steps: list[tuple
         leaving = data.draw(st.sets(st.sampled_from(numbers), max_size=len(numbers) - 1)) if len(numbers) > 1 else set()
         stay = [rank for number, rank in enumerate(roster.members) if number not in leaving]
         newcomers = roster.add("n0", size).ranks
-        roster.change(sorted(leaving), newcomers)
-        assert roster.members == [*stay, *newcomers]
+        places = data.draw(st.sets(st.integers(0, len(numbers) + size - 1), min_size=size, max_size=size).map(sorted))
+        roster.change(sorted(leaving), newcomers, places)
+        assert [rank for rank in roster.members if rank not in newcomers] == stay
+        assert [rank for rank in roster.members if rank in newcomers] == newcomers
         assert len(set(roster.members)) == len(roster.members)
         assert roster.retired.isdisjoint(roster.members)
         assert sum(roster.occupied().values()) == len(roster.members)
@@ -126,7 +129,7 @@ def test_ranks_that_park_are_parting_until_they_sleep() -> None:
     roster = Roster(nodes=())
     roster.add("n0", 3)
     roster.members = [RankId(0, 0), RankId(0, 1), RankId(0, 2)]
-    roster.change(leaving=(1, 2), newcomers=())
+    roster.change(leaving=(1, 2), newcomers=(), places=())
     assert roster.parting() == [RankId(0, 1), RankId(0, 2)]
     roster.waiting[RankId(0, 1)] = Waiting(loop=0, digest=0, objects=())
     assert roster.parting() == [RankId(0, 2)]

@@ -237,14 +237,14 @@ def replicate(_: int) -> str:
     if rank == 0:
         first.added = "later"
         del second.stale
-    broadcast_state([first, second], comm, first_newcomer=2)
+    broadcast_state([first, second], comm, newcomers=range(2, comm.size))
     if rank == 1:
         assert (repr(first), repr(second)) == ("State(value=1)", "State(steps=[1], stale=1)")
     else:
         assert (repr(first), repr(second)) == ("State(value=0, added='later')", "State(steps=[0])")
     assert (second.steps is mine) == (rank < 2)
     try:
-        broadcast_state([State(value=(lambda: 0) if rank == 0 else 0)], comm)
+        broadcast_state([State(value=(lambda: 0) if rank == 0 else 0)], comm, newcomers=range(1, comm.size))
     except UsageError as error:
         return str(error)
     raise AssertionError("a state that cannot be pickled must be refused on every rank")
