@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import signature
 from time import perf_counter
 from typing import Any
 
@@ -69,47 +70,68 @@ def timed(communicator: MPI.Intracomm, clock: Clock) -> TimedCommunicator:
     return result
 
 
-def _blocking(method: Callable[..., Any], number: int) -> Callable[..., Any]:
-    @wraps(method)
-    def call(self: Any, *arguments: Any, **options: Any) -> Any:
+BLOCKING_CALL = """
+def call({declared}):
+    start = perf_counter()
+    try:
+        return method({passed})
+    finally:
         clock = self.clock
-        start = perf_counter()
-        try:
-            return method(self, *arguments, **options)
-        finally:
-            clock.seconds[number] += perf_counter() - start
-            if clock.looking:
-                clock.count(number, (*arguments[:2], *options.values()))
-
-    return call
-
-
-def _waiting(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Time what completes a request; that is no call of its own."""
-
-    @wraps(method)
-    def call(self: Any, *arguments: Any, **options: Any) -> Any:
-        start = perf_counter()
-        try:
-            return method(self, *arguments, **options)
-        finally:
-            self.clock.seconds[0] += perf_counter() - start
-
-    return call
-
-
-def _nonblocking(method: Callable[..., Any], number: int) -> Callable[..., Any]:
-    @wraps(method)
-    def call(self: Any, *arguments: Any, **options: Any) -> TimedRequest:
-        clock = self.clock
-        start = perf_counter()
-        request = _timed_request(method(self, *arguments, **options), clock)
-        clock.seconds[number] += perf_counter() - start
+        clock.seconds[{number}] += perf_counter() - start
         if clock.looking:
-            clock.count(number, (*arguments[:2], *options.values()))
-        return request
+            clock.count({number}, ({passed},))
+"""
+NONBLOCKING_CALL = """
+def call({declared}):
+    start = perf_counter()
+    clock = self.clock
+    request = timed_request(method({passed}), clock)
+    clock.seconds[{number}] += perf_counter() - start
+    if clock.looking:
+        clock.count({number}, ({passed},))
+    return request
+"""
+# What completes a request is no call of its own.
+WAITING_CALL = """
+def call({declared}):
+    start = perf_counter()
+    try:
+        return method({passed})
+    finally:
+        self.clock.seconds[0] += perf_counter() - start
+"""
 
-    return call
+
+def _compiled(template: str, method: Callable[..., Any], number: int) -> Callable[..., Any]:
+    """Make a timed call with the parameters of the one it times: to pass on any arguments by their names costs twice as much."""
+    parameters = signature(method).parameters.values()
+    declared = ", ".join(
+        each.name if each.default is each.empty else f"{each.name}=default_{each.name}" for each in parameters
+    )
+    passed = ", ".join(each.name for each in parameters)
+    defaults = {f"default_{each.name}": each.default for each in parameters}
+    names = {"method": method, "perf_counter": perf_counter, "timed_request": _timed_request, **defaults}
+    exec(template.format(declared=declared, passed=passed, number=number), names)
+    return wraps(method)(names["call"])
+
+
+class _OnFirstUse:
+    """A timed call that is made when a program asks for it first: there are eighty, and programs use a few.
+
+    Parameters
+    ----------
+    timing, timed
+        The class that times the call, and the one whose call it is.
+    """
+
+    def __init__(self, timing: type, timed: type, *, name: str, template: str) -> None:
+        self._timing, self._timed, self._name, self._template = timing, timed, name, template
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        setattr(
+            self._timing, self._name, _compiled(self._template, getattr(self._timed, self._name), class_of(self._name))
+        )
+        return getattr(owner if instance is None else instance, self._name)
 
 
 def _deriving(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -144,11 +166,11 @@ def _timed_request(request: MPI.Request, clock: Clock) -> TimedRequest:
     return result
 
 
-for _names, _timed in ((BLOCKING, _blocking), (NONBLOCKING, _nonblocking)):
+for _names, _template in ((BLOCKING, BLOCKING_CALL), (NONBLOCKING, NONBLOCKING_CALL)):
     for _name in _names:
-        setattr(TimedCommunicator, _name, _timed(getattr(MPI.Intracomm, _name), class_of(_name)))
+        setattr(TimedCommunicator, _name, _OnFirstUse(TimedCommunicator, MPI.Intracomm, name=_name, template=_template))
 for _names, _wrap in ((DERIVING + TOPOLOGY, _deriving), (DERIVING_LATER, _deriving_later)):
     for _name in _names:
         setattr(TimedCommunicator, _name, _wrap(getattr(MPI.Intracomm, _name)))
 for _name in ("Wait", "wait", "Test", "test"):
-    setattr(TimedRequest, _name, _waiting(getattr(MPI.Request, _name)))
+    setattr(TimedRequest, _name, _OnFirstUse(TimedRequest, MPI.Request, name=_name, template=WAITING_CALL))

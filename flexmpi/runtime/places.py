@@ -1,16 +1,16 @@
 """Where newcomers take their numbers among the ranks, so that the fewest rows change ranks.
 
-Pure. Rows lie on ranks in the order of their numbers, whatever happens; so a newcomer behind all others shifts everybody's rows,
-and one between two others takes a part of theirs.
+Pure, and without numpy, which the supervisor does not load. Rows lie on ranks in the order of their numbers, whatever happens;
+so a newcomer behind all others shifts everybody's rows, and one between two others takes a part of theirs.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from itertools import accumulate
+from math import inf
 from typing import TypeVar
-
-import numpy as np
 
 Each = TypeVar("Each")
 
@@ -44,25 +44,30 @@ def newcomers_places(
     if not newcomers:
         return ()
     staying = [0.0 if rank in leaving else weight for rank, weight in enumerate(weights)]
-    total = sum(staying) + sum(newcomers)
-    old = np.array([0.0, *accumulate(weights)]) / sum(weights)
-    ahead = np.array([0.0, *accumulate(newcomers)]) / total
-    new = np.array([0.0, *accumulate(staying)]) / total
-    # kept[rank, j]: the part of all rows that a rank keeps, and those before it at best, with j newcomers before it.
-    kept = np.empty((len(weights), len(ahead)))
-    best = np.zeros(len(ahead))
+    present, total = sum(weights), sum(staying) + sum(newcomers)
+    old = [end / present for end in accumulate(weights, initial=0.0)]
+    new = [end / total for end in accumulate(staying, initial=0.0)]
+    before = [end / total for end in accumulate(newcomers, initial=0.0)]
+    # table[rank][j]: the part of all rows that the ranks up to this one keep at best, with j newcomers before it.
+    table: list[list[float]] = []
+    best = [0.0] * len(before)
     for rank in range(len(weights)):
-        here = np.minimum(old[rank + 1], new[rank + 1] + ahead) - np.maximum(old[rank], new[rank] + ahead)
-        kept[rank] = best + np.maximum(here, 0.0)
+        kept = best.copy()
+        # Elsewhere its old and its new rows have none in common.
+        some = range(bisect_left(before, old[rank] - new[rank + 1]), bisect_left(before, old[rank + 1] - new[rank]))
+        for j in some:
+            end, start = min(old[rank + 1], new[rank + 1] + before[j]), max(old[rank], new[rank] + before[j])
+            kept[j] += max(0.0, end - start)
         if rank == 0 and 0 not in leaving:
-            kept[rank, 1:] = -np.inf
-        best = np.maximum.accumulate(kept[rank])
-    before, most = [], len(newcomers)
+            kept[1:] = [-inf] * len(newcomers)
+        table.append(kept)
+        best = list(accumulate(kept, max))
+    members, j = set(), len(newcomers)
     for rank in reversed(range(len(weights))):
-        choice = kept[rank, : most + 1]
-        most = int(np.argmax(choice >= choice.max() - TIE))
-        before.append(rank + most)
-    return tuple(sorted(set(range(len(weights) + len(newcomers))) - set(before)))
+        most = max(table[rank][: j + 1])
+        j = next(number for number, kept_rows in enumerate(table[rank]) if kept_rows >= most - TIE)
+        members.add(rank + j)
+    return tuple(place for place in range(len(weights) + len(newcomers)) if place not in members)
 
 
 def members_places(size: int, newcomers: Collection[int]) -> list[int]:
