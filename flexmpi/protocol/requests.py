@@ -294,7 +294,7 @@ class PowerDraw(Message):
     cap_w
         What all nodes together may draw; None without a limit.
     drawn_w
-        What they draw now.
+        What they draw now, as the cap counts it: nodes that a job has been given count before it has ranks there.
     others_w
         What of that no size of an elastic job changes: powered nodes when idle, and those that other jobs have.
     declared, undeclared

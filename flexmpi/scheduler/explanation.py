@@ -11,6 +11,7 @@ from flexmpi.scheduler.forecast import Forecast
 from flexmpi.scheduler.ledger import Member
 from flexmpi.scheduler.listing import name_of
 from flexmpi.scheduler.policies import OBJECTIVES, SUMMARIES
+from flexmpi.scheduler.policies.capping import draws_now
 from flexmpi.scheduler.policies.sizing import Plan, plan, worth
 from flexmpi.scheduler.state import Snapshot
 
@@ -52,7 +53,7 @@ def explain(member: Member, view: View, *, policy: str) -> Explanation:
 def power_draw(view: View, snapshot: Snapshot) -> PowerDraw:
     """Return what nodes draw and may draw."""
     power = view.power
-    elastic = {node for job in view.jobs for node in (*job.held, *job.arriving, *job.departing)}
+    elastic = {node for job in view.jobs for node in draws_now(job)}
     declared = sum(node.name in power.declared for node in snapshot.nodes)
     return PowerDraw(
         cap_w=power.cap_w,

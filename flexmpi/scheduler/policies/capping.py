@@ -20,7 +20,7 @@ def under_cap(decisions: Sequence[Decision], view: View) -> tuple[Decision, ...]
     leaving = {decision.key: list(decision.leave) for decision in decisions if decision.leave}
     reserved = seat_waiting(view).reserved
     forced = _force(view, leaving, reserved)
-    left_w = view.power.left_w({node for job in view.jobs for node in (*_draws_now(job), *reserved)})
+    left_w = view.power.left_w({node for job in view.jobs for node in (*draws_now(job), *reserved)})
     kept: list[Decision] = []
     for decision in decisions:
         add = []
@@ -39,10 +39,11 @@ def under_cap(decisions: Sequence[Decision], view: View) -> tuple[Decision, ...]
 
 def growth_left_w(view: View) -> float:
     """Return how many watts the cap leaves for growth now; infinite without a cap."""
-    return view.power.left_w({node for job in view.jobs for node in _draws_now(job)})
+    return view.power.left_w({node for job in view.jobs for node in draws_now(job)})
 
 
-def _draws_now(job: ElasticJob) -> tuple[str, ...]:
+def draws_now(job: ElasticJob) -> tuple[str, ...]:
+    """Return the nodes that count as a job's until it has left them, those that it has been given a moment ago among them."""
     return (*job.held, *job.arriving, *job.joining, *job.departing)
 
 
