@@ -43,8 +43,10 @@ class Submission:
     time_limit_s
         In seconds; ``math.inf`` asks for no limit. Never 0, which Slurm reads as no limit. Slurm counts in minutes: it is
         rounded up.
-    memory
-        On each node, in Slurm's notation: ``500M``.
+    memory, memory_per_core
+        On each node, or on each core of it, in Slurm's notation: ``500M``.
+    warning_s
+        How long before its time limit the script gets SIGTERM; Slurm may send it up to a minute earlier.
     output
         Where its output goes; Slurm's patterns such as ``%j``, the job's number, work everywhere.
     directory
@@ -76,8 +78,10 @@ class Submission:
     reservation: str | None = None
     constraint: str | None = None
     memory: str | None = None
+    memory_per_core: str | None = None
     gres: str | None = None
     time_limit_s: float | None = None
+    warning_s: int | None = None
     comment: str | None = None
     output: str | None = None
     directory: str | None = None
@@ -203,8 +207,10 @@ def _values(submission: Submission) -> dict[str, str]:
         "reservation": submission.reservation,
         "constraint": submission.constraint,
         "mem": submission.memory,
+        "mem-per-cpu": submission.memory_per_core,
         "gres": submission.gres,
         "time": limit,
+        "signal": None if submission.warning_s is None else f"B:TERM@{submission.warning_s}",
         "job-name": submission.name,
         "comment": submission.comment,
         "output": submission.output,

@@ -1,7 +1,8 @@
 """Nodes from Slurm: an added node is one ordinary Slurm job whose script is the node launcher.
 
 Only ``sbatch``, ``scancel`` and reading are used, with the user's own rights, and one ``scontrol update`` to give back a node of
-the first allocation. What Slurm prints is parsed in ``slurm_facts``.
+the first allocation. What Slurm prints is parsed in ``slurm_facts``, what ``sbatch`` is given is built in
+``protocol/slurm_commands``.
 """
 
 from __future__ import annotations
@@ -12,10 +13,18 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from flexmpi.errors import MembershipError
+from flexmpi.errors import ConfigurationError, ManagerError, MembershipError
+from flexmpi.protocol.slurm_commands import (
+    job_number,
+    quoted,
+    sbatch_command,
+    sbatch_environment,
+    sbatch_input,
+    slurm_environment,
+)
 from flexmpi.runtime import between_nodes
 from flexmpi.runtime.providers import LocalProvider, launcher_command, launcher_environment
-from flexmpi.runtime.slurm_facts import Allocation, companion_arguments, companion_script, slurm_environment
+from flexmpi.runtime.slurm_facts import PARENT_FORMAT, Allocation, companion, own_fields, parse_time_left
 
 COMMAND_LIMIT_S = 20.0
 END_LIMIT_S = 5.0
@@ -59,20 +68,39 @@ class SlurmProvider:
         MembershipError
             Slurm refuses, in its own words.
         """
-        environment = slurm_environment(os.environ) | launcher_environment(request, addresses, key)
+        told = launcher_environment(request, addresses, key)
         if node == self._allocation.batch_node:
             await self._local.start_launcher(request, node, addresses=addresses, key=key)
         elif node in self._allocation.nodes:
-            await self._start_step(str(node), environment)
+            await self._start_step(str(node), slurm_environment(os.environ) | told)
         else:
-            command = ["sbatch", *companion_arguments(self._allocation.parent, node)]
-            script = companion_script(launcher_command())
-            status, output, errors = await _run(command, environment, given=script)
-            if status != 0:
-                raise MembershipError(
-                    f"Slurm refused {node or 'a node'}: {errors.strip() or f'sbatch status {status}'}"
-                )
-            self._companions[request] = output.strip().split(";")[0]
+            self._companions[request] = await self._submit(node, told)
+
+    async def _submit(self, node: str | None, told: Mapping[str, str]) -> str:
+        """Submit a companion and return its number."""
+        parent = self._allocation.parent
+        submission = companion(
+            parent, node, time_left_s=await self._time_left_s(), launcher=launcher_command(), environment=told
+        )
+        status, output, errors = await _run(
+            sbatch_command(submission), sbatch_environment(submission, os.environ), given=sbatch_input(submission)
+        )
+        try:
+            if status == 0:
+                return str(job_number(output))
+            why = quoted(errors) or f"sbatch status {status}"
+        except ManagerError as error:
+            why = str(error)
+        raise MembershipError(f"Slurm refused {node or 'a node'}: {why}")
+
+    async def _time_left_s(self) -> int | None:
+        """Ask how long this job may still run: its limit may have been changed meanwhile."""
+        job_id = self._allocation.parent.job_id
+        _, output, errors = await _run(["squeue", "--noheader", f"--jobs={job_id}", f"--format={PARENT_FORMAT}"])
+        try:
+            return parse_time_left(own_fields(job_id, output)["%L"])
+        except ConfigurationError as error:
+            raise MembershipError(f"Slurm does not tell what time is left: {quoted(errors) or error}") from None
 
     async def _start_step(self, node: str, environment: Mapping[str, str]) -> None:
         step = ["srun", "--overlap", "--nodes=1", "--ntasks=1", f"--nodelist={node}", "--export=ALL"]
@@ -100,12 +128,12 @@ class SlurmProvider:
         job_id = self._companions.get(request)
         if job_id is None:
             return "its launcher did not report"
-        _, output, _ = await _run(["squeue", "--noheader", f"--jobs={job_id}", "--format=%T (%r)"], os.environ)
+        _, output, _ = await _run(["squeue", "--noheader", f"--jobs={job_id}", "--format=%T (%r)"])
         await self._cancel([job_id])
         return f"Slurm job {job_id} is {output.strip() or 'gone before its launcher reported'}"
 
     async def _cancel(self, job_ids: Sequence[str]) -> None:
-        await _run(["scancel", "--quiet", *job_ids], os.environ)
+        await _run(["scancel", "--quiet", *job_ids])
 
     async def released(self, node: str) -> str | None:
         """Give back a node of the first allocation whose ranks have left; return what is to be said about it."""
@@ -113,18 +141,23 @@ class SlurmProvider:
         if step is None:
             return None
         job = self._allocation.parent.job_id
+        stays = f"{node} stays allocated to job {job}"
         try:
             await asyncio.wait_for(step.wait(), END_LIMIT_S)
         except TimeoutError:
             step.terminate()
-            return f"{node} stays allocated to job {job}: its step does not end"
+            return f"{stays}: its step does not end"
+        if self._allocation.parent.exclusive:
+            # Slurm (22.05 to 26.05) goes on counting the job as one that does not share this node. From then on the node, idle
+            # again after whatever job, is not granted before slurmctld has pinged it, which can take minutes.
+            return f"{stays}: Slurm cannot give away at once what is taken out of an exclusive job"
         kept = [name for name in self._allocation.nodes if name != node]
-        status, _, errors = await _run(["scontrol", "update", f"JobId={job}", f"NodeList={','.join(kept)}"], os.environ)
-        _, output, _ = await _run(["squeue", "--noheader", f"--jobs={job}", "--format=%D"], os.environ)
+        status, _, errors = await _run(["scontrol", "update", f"JobId={job}", f"NodeList={','.join(kept)}"])
+        _, output, _ = await _run(["squeue", "--noheader", f"--jobs={job}", "--format=%D"])
         if status == 0 and output.strip() == str(len(kept)):
             self._allocation.nodes.remove(node)
             return None
-        return f"{node} stays allocated to job {job}: {errors.strip() or 'Slurm did not change the allocation'}"
+        return f"{stays}: {quoted(errors) or 'Slurm did not change the allocation'}"
 
     async def ended(self, request: int) -> None:
         """Wait until a companion is over by Slurm's own word, or the launcher on this node has ended."""
@@ -133,9 +166,7 @@ class SlurmProvider:
             return
         end = asyncio.get_running_loop().time() + COMPANION_LIMIT_S
         while asyncio.get_running_loop().time() < end:
-            status, output, errors = await _run(
-                ["squeue", "--noheader", f"--jobs={job_id}", "--format=%t"], slurm_environment(os.environ)
-            )
+            status, output, errors = await _run(["squeue", "--noheader", f"--jobs={job_id}", "--format=%t"])
             if output.split() in ([], ["CD"]) and (status == 0 or "Invalid job id" in errors):
                 self._companions.pop(request, None)
                 return
@@ -147,9 +178,7 @@ class SlurmProvider:
         end = asyncio.get_running_loop().time() + END_LIMIT_S
         companions = list(self._companions.values())
         while companions and asyncio.get_running_loop().time() < end:
-            listed = await _run(
-                ["squeue", "--noheader", f"--jobs={','.join(companions)}", "--format=%i %t"], os.environ
-            )
+            listed = await _run(["squeue", "--noheader", f"--jobs={','.join(companions)}", "--format=%i %t"])
             alive = [line.split()[0] for line in listed[1].splitlines() if line.split()[1:] not in (["CG"], ["CD"])]
             companions = [job_id for job_id in companions if job_id in alive]
             pending = [line.split()[0] for line in listed[1].splitlines() if line.split()[1:] == ["PD"]]
@@ -164,8 +193,11 @@ class SlurmProvider:
                 step.terminate()
 
 
-async def _run(command: Sequence[str], environment: Mapping[str, str], *, given: str = "") -> tuple[int, str, str]:
+async def _run(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, *, given: str = ""
+) -> tuple[int, str, str]:
     """Run one of Slurm's commands with a time limit and return its status, output and errors."""
+    environment = slurm_environment(os.environ) if environment is None else environment
     try:
         process = await asyncio.create_subprocess_exec(
             *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env={**environment}

@@ -43,8 +43,10 @@ def test_everything_a_submission_says_is_an_option():
         reservation="r1",
         constraint="fast",
         memory="500M",
+        memory_per_core="100M",
         gres="gpu:1",
         time_limit_s=90,
+        warning_s=60,
         comment="of 7",
         output="out-%j",
         directory="/scratch",
@@ -55,7 +57,16 @@ def test_everything_a_submission_says_is_an_option():
     assert sbatch_command(submission) == [
         *("sbatch", "--parsable", "--export=ALL", "--mail-type=NONE", "--nodes=1-3", "--ntasks=2", "--nodelist=node3"),
         *("--partition=main", "--account=physics", "--qos=high", "--reservation=r1", "--constraint=fast", "--mem=500M"),
-        *("--gres=gpu:1", "--time=2", "--job-name=flexmpi-7", "--comment=of 7", "--output=out-%j", "--chdir=/scratch"),
+        *(
+            "--mem-per-cpu=100M",
+            "--gres=gpu:1",
+            "--time=2",
+            "--signal=B:TERM@60",
+            "--job-name=flexmpi-7",
+            "--comment=of 7",
+            "--output=out-%j",
+            "--chdir=/scratch",
+        ),
         *("--array=1-3", "--exclusive", "--no-requeue", "--", "job.sh", "--verbose", "a b"),
     ]
     assert sbatch_input(submission) == ""

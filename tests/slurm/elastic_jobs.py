@@ -90,10 +90,17 @@ class ElasticJob:
         Of ``flexmpi run``, script included.
     options
         Of ``sbatch``.
+    exclusive
+        Share no node with another job.
     """
 
     def __init__(
-        self, cluster: Any, folder: Path, *arguments: object, options: tuple[str, ...] = ("--nodes=1",)
+        self,
+        cluster: Any,
+        folder: Path,
+        *arguments: object,
+        options: tuple[str, ...] = ("--nodes=1",),
+        exclusive: bool = True,
     ) -> None:
         self.cluster = cluster
         self.folder = folder
@@ -101,9 +108,8 @@ class ElasticJob:
         command = " ".join(map(str, ["exec", FLEXMPI, "run", f"--json-log={self.log}", "--listen=0", *arguments]))
         script = folder / "job.sh"
         script.write_text(f"#!/bin/sh\nexport TMPDIR={folder}\n{command}\n")
-        done = cluster.run(
-            "sbatch", "--parsable", "--ntasks=1", "--exclusive", *options, f"--chdir={folder}", str(script)
-        )
+        options = (*(["--exclusive"] if exclusive else []), *options)
+        done = cluster.run("sbatch", "--parsable", "--ntasks=1", *options, f"--chdir={folder}", str(script))
         self.job_id = int(done.strip().split(";")[0])
         self._read = 0
         self.seen: list[Event] = []
@@ -207,7 +213,8 @@ class ElasticJob:
 
 def idle_nodes(cluster: Any) -> list[str]:
     """Return the nodes that are idle, by Slurm's own word."""
-    return str(cluster.run("sinfo", "--noheader", "--Node", "--states=idle", "--format=%N")).split()
+    listed = str(cluster.run("sinfo", "--noheader", "--Node", "--states=idle", "--format=%N")).split()
+    return list(dict.fromkeys(listed))  # once, however many partitions they are in
 
 
 def script(name: str) -> Path:

@@ -123,11 +123,12 @@ def test_a_policy_that_predicts_takes_nodes_one_after_the_other_and_gives_them_b
     job.check_clean()
 
 
-def test_a_cancelled_companion_leaves_in_order_and_the_job_goes_on(cluster, folder):
+@pytest.mark.parametrize("how", [(), ("--batch", "--signal=TERM")], ids=["scancel", "SIGTERM before its time limit"])
+def test_a_companion_that_is_taken_back_leaves_in_order_and_the_job_goes_on(cluster, folder, how):
     job = ElasticJob(cluster, folder, *COUNTING)
     job.change("6:any:2")
     (companion,) = job.companions()
-    cluster.run("scancel", str(companion))
+    cluster.run("scancel", *how, str(companion))
     left = job.event("reconfiguration", id=2)
     assert (left["outcome"], left["ranks_after"]) == ("done", 1), left
     assert "is taken back" in left["cause"]
@@ -158,46 +159,6 @@ def test_a_restart_of_slurmctld_is_not_noticed(cluster, folder):
     cluster.restart_controller()
     assert job.change("6:any:1")["outcome"] == "done"
     assert re.search(r"counted \d+ iterations on 3 ranks", job.end())
-
-
-def test_a_node_that_is_not_granted_in_time_is_given_up_with_slurms_own_words(cluster, folder):
-    job = ElasticJob(cluster, folder, "--grant-timeout=2", *COUNTING)
-    job.event("loop")
-    busy = cluster.run("sbatch", "--parsable", "--nodes=5", "--output=/dev/null", "--wrap=sleep 600").strip()
-    wait_until(lambda: idle_nodes(cluster) == [], what="the cluster is full")
-    refused = job.change("6:any:1")
-    assert refused["outcome"] == "failed"
-    assert "not granted within 2 s" in refused["why"]
-    assert "PENDING" in refused["why"]
-    assert job.companions() == []
-    cluster.run("scancel", busy)
-    assert job.change("6:any:1")["outcome"] == "done"
-    job.end()
-
-
-def test_companions_inherit_what_is_left_of_the_time_limit(cluster, folder):
-    job = ElasticJob(cluster, folder, *COUNTING, options=("--nodes=1", "--time=3"))
-    job.change("6:any:1")
-    (companion,) = job.companions()
-    shown = cluster.run("squeue", "--noheader", f"--jobs={companion}", "--format=%l|%k|%j")
-    limit, comment, name = shown.strip().split("|")
-    assert limit in ("2:00", "3:00")
-    assert str(job.job_id) in comment
-    assert name == f"flexmpi-{job.job_id}"
-    job.end()
-
-
-def test_a_first_allocation_of_two_nodes_shrinks_to_its_batch_node(cluster, folder):
-    job = ElasticJob(cluster, folder, *COUNTING, options=("--nodes=2", "--ntasks=2"))
-    started = job.event("started")
-    assert len(started["placement"]) == 2
-    other = list(started["placement"])[1]
-    assert job.change(f"6:{other}:-1")["nodes_after"] == 1
-    wait_until(
-        lambda: other in idle_nodes(cluster) or f"{other} stays allocated" in job.output(),
-        what="the node is given back, or the output says why not",
-    )
-    job.end()
 
 
 def test_the_templates_work_as_a_user_submits_them(cluster, folder):

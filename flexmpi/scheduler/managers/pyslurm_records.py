@@ -33,10 +33,12 @@ def parse_snapshot(answer: Mapping[str, Any]) -> tuple[tuple[Node, ...], tuple[J
 def needs_sbatch(submission: Submission, script: str) -> bool:
     """Tell whether pyslurm would submit something else than ``sbatch``.
 
-    It reads a script's own lines differently, if at all (``-p`` raises, a comment in quotes is cut); and it always sets a
-    number of tasks, so of a range of nodes Slurm gives no more than tasks.
+    It reads a script's own lines differently, if at all (``-p`` raises, a comment in quotes is cut); it always sets a number
+    of tasks, so of a range of nodes Slurm gives no more than tasks; and some options are known to work only with ``sbatch``.
     """
-    return OWN_LINES in script or submission.maximum_nodes not in (None, submission.nodes)
+    of_sbatch_only = (submission.memory_per_core, submission.warning_s)
+    has_range = submission.maximum_nodes not in (None, submission.nodes)
+    return OWN_LINES in script or has_range or any(option is not None for option in of_sbatch_only)
 
 
 def submission_options(
