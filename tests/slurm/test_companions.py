@@ -143,8 +143,17 @@ def test_a_node_that_was_given_back_is_granted_to_others_at_once_and_again(clust
     wait_until(lambda: other in idle_nodes(cluster), what=f"{other} is idle")
     assert "stays allocated" not in job.output()
     for _ in range(2):
-        # Slurm looks for nodes that can be granted every second; what it has lost sight of it finds after minutes only.
-        cluster.run("srun", "--exclusive", f"--nodelist={other}", "true", limit_s=30)
+        # Slurm looks for nodes that it can grant every second; one that it has lost sight of it finds after minutes.
+        rigid = cluster.run(
+            "sbatch", "--parsable", f"--nodelist={other}", "--output=/dev/null", "--wrap=sleep 600"
+        ).strip()
+        running = f"{rigid} RUNNING\n"
+        wait_until(
+            lambda: cluster.run("squeue", "--noheader", f"--jobs={rigid}", "--format=%i %T") == running,  # noqa: B023
+            what=f"{other} is granted to another job",
+            limit_s=40,
+        )
+        cluster.run("scancel", rigid)
         wait_until(lambda: other in idle_nodes(cluster), what=f"{other} is idle again")
     assert job.change(f"6:{other}:1")["outcome"] == "done"
     job.end()
