@@ -27,6 +27,7 @@ def nothing_runs_on(cluster: Any) -> Iterator[None]:
     """End what a failed test has left running, for the next needs the nodes."""
     yield
     end_all(cluster)
+    cluster.wait_until_idle()
 
 
 @pytest.fixture
@@ -59,8 +60,9 @@ def feature(cluster: Any) -> Iterator[str]:
 
 
 def end_all(cluster: Any) -> None:
+    """Cancel all jobs and wait until none is left; nodes are not idle yet in Slurm's words where they are reserved."""
     cluster.run("scancel", f"--user={os.getuid()}")
-    cluster.wait_until_idle()
+    wait_until(lambda: not cluster.run("squeue", "--noheader"), what="no job is left")
 
 
 def record(cluster: Any, job_id: int) -> dict[str, str]:
