@@ -23,21 +23,32 @@ class IterationTime:
     Attributes
     ----------
     communication_s
-        None where it could not be predicted yet; then `total_s` leaves it out, and `caveat` says why.
+        Declared where no two ranks of the job have communicated yet; `caveat` says so.
     io_s
         As measured in the present layout: I/O is not assumed to depend on ranks.
     """
 
     computation_s: Estimate
-    communication_s: Estimate | None
+    communication_s: Estimate
     io_s: float
-    caveat: str = ""
 
     @property
     def total_s(self) -> Estimate:
         """All of it."""
-        known = self.computation_s if self.communication_s is None else self.computation_s + self.communication_s
+        known = self.computation_s + self.communication_s
         return replace(known, value=known.value + self.io_s)
+
+    @property
+    def learnt_error(self) -> float:
+        """The relative standard error of all that was learnt; what is declared can be learnt by going there alone."""
+        declared = self.communication_s.source == "declared"
+        return (self.computation_s if declared else self.total_s).error / max(self.total_s.value, 1e-300)
+
+    @property
+    def caveat(self) -> str:
+        """What the prediction lacks, in words; empty if nothing."""
+        declared = self.communication_s.source == "declared"
+        return "communication declared: no call between two ranks has been timed yet" if declared else ""
 
 
 @dataclass(frozen=True)
@@ -76,14 +87,12 @@ class JobModel:
     def iteration(self, layout: Layout) -> IterationTime | Refusal:
         """Predict an iteration; refused before the present layout has been measured for long enough."""
         computation, communication, latest = self._computation, self._communication, self.history.latest
-        if isinstance(computation, Refusal) or latest is None:
-            return computation if isinstance(computation, Refusal) else Refusal("no sampling interval measured")
+        if isinstance(computation, Refusal):
+            return computation
+        if isinstance(communication, Refusal) or latest is None:
+            return communication if isinstance(communication, Refusal) else Refusal("no sampling interval measured")
         io_s, _ = self.history.typical(latest.layout, lambda each: each.io_s)
-        computing = computation.predict(layout)
-        if layout.ranks == 1 or not isinstance(communication, Refusal):
-            known = Estimate(0.0, 0.0) if isinstance(communication, Refusal) else communication.predict(layout)
-            return IterationTime(computing, known, io_s)
-        return IterationTime(computing, None, io_s, caveat=f"without communication: {communication}")
+        return IterationTime(computation.predict(layout), communication.predict(layout), io_s)
 
     def power_w(self, layout: Layout) -> Estimate | Refusal:
         """Predict the watts of all nodes of a layout."""

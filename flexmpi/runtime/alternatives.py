@@ -141,8 +141,7 @@ class Alternative:
     @property
     def is_trusted(self) -> bool:
         """Whether the time of an iteration is known well enough to act on it."""
-        total_s = self.iteration.total_s
-        return total_s.error <= TRUSTED_ERROR * total_s.value
+        return self.iteration.learnt_error <= TRUSTED_ERROR
 
 
 def alternatives(situation: Situation, combinations: Iterable[Sequence[int]]) -> list[Alternative] | Refusal:
