@@ -15,7 +15,7 @@ MAKEFLAGS += --no-print-directory
 help: ## Show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-install: $(VENV)/.installed ## Install FlexMPI and MPICH into .venv (PYTHON=... chooses the interpreter, 3.11 or newer)
+install: $(VENV)/.installed ## Install FlexMPI, MPICH and GLPK into .venv (PYTHON=... chooses the interpreter, 3.11 or newer)
 	@:
 
 demo: $(VENV)/.installed ## Run the demo: elastic jobs on virtual nodes of this machine, alone and with an agent
@@ -75,7 +75,7 @@ fi
 endef
 
 $(VENV)/.installed: pyproject.toml $(VENV)/.created
-	@$(PIP_INSTALL) --editable '.[mpich]'
+	@$(PIP_INSTALL) --editable '.[mpich,optimiser]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

@@ -1,6 +1,6 @@
 """Seconds of communicating in an iteration, against the number of ranks: a latency and a time per byte for each class of calls.
 
-A call takes ``γ + δ m own(p) + α steps(p) + β m volume(p)`` with Hockney's α and β (Parallel Computing 20, 1994) and, for
+A call takes ``η + δ m own(p) + α steps(p) + β m volume(p)`` with Hockney's α and β (Parallel Computing 20, 1994) and, for
 collectives, the steps and volumes of the algorithms that MPI libraries use (Thakur, Rabenseifner, Gropp: Int. J. High Performance
 Computing Applications 19, 2005). Before them stands what a rank does whether there are others or not, as in LogP's overhead
 (Culler and others, PPoPP 1993): the call itself, and copying its own part. All four are learnt from this job's calls, so α and β
@@ -63,9 +63,7 @@ CLASSES: Mapping[str, OperationClass] = {
     "broadcast": OperationClass(_rounds, _rounds),
     "reduction": OperationClass(_rounds, _rounds, own=lambda p: 1.0),
     "gathering": OperationClass(_rounds, lambda p: (p - 1) / p, own=lambda p: 1 / p),
-    "all-to-all": OperationClass(
-        lambda p: float(p - 1), lambda p: (p - 1) / p, own=lambda p: 1 / p, bytes_shared=True
-    ),
+    "all-to-all": OperationClass(lambda p: float(p - 1), lambda p: (p - 1) / p, own=lambda p: 1 / p, bytes_shared=True),
     "barrier": OperationClass(_rounds, lambda p: 0.0),
     UNCLASSIFIED: OperationClass(_rounds, lambda p: 0.0),
 }
@@ -84,7 +82,7 @@ class Communication:
     calls
         What a rank calls in an iteration, by class, as last measured.
     terms
-        The fit of γ, δ, α and β for each class, in seconds and seconds a byte.
+        The fit of η, δ, α and β for each class, in seconds and seconds a byte.
     measured_on
         The numbers of ranks that have been measured, all above 1.
     ranks
@@ -138,8 +136,8 @@ def _terms(history: History, name: str) -> Fit:
 def _prior(features: NDArray[np.float64], seconds: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return what to expect: as declared, but larger or smaller where ranks have shown that it is.
 
-    That of a rank alone and that of several are scaled each by itself: ranks wait for each other, for instance, and then α and β are
-    taken to hold that, as far as nothing tells them apart.
+    That of a rank alone and that of several are scaled each by itself: ranks wait for each other, for instance, and then α and β
+    are taken to hold that, as far as nothing tells them apart.
     """
     prior = np.array([CALL_PRIOR_S, COPY_PRIOR_S, LATENCY_PRIOR_S, BYTE_PRIOR_S])
     several = features[:, 2:].any(axis=1)

@@ -160,7 +160,7 @@ def _load() -> tuple[Any, type[Exception]]:
         from pypapi import exceptions, papi_low
     except ImportError as error:
         if isinstance(error, ModuleNotFoundError) and error.name == "pypapi":
-            raise _Unavailable("python-papi is not installed (pip install 'flexmpi[counters]')") from None
+            raise _Unavailable("python-papi is not installed: pip install python-papi") from None
         raise _Unavailable(f"python-papi cannot be loaded: {error}") from None
     errors: type[Exception] = exceptions.PapiError
     try:

@@ -74,7 +74,7 @@ def test_without_events_papi_is_not_loaded():
     [
         (
             "raise ModuleNotFoundError('no', name='pypapi')",
-            "python-papi is not installed (pip install 'flexmpi[counters]')",
+            "python-papi is not installed: pip install python-papi",
         ),
         ("print('PAPI greets you')", "python-papi cannot be loaded: cannot import name 'exceptions' from 'pypapi'"),
         ("import no_such_library", "python-papi cannot be loaded: No module named 'no_such_library'"),

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from tests.applications import PROGRAMS, wait_until
+from tests.applications import wait_until
 from tests.slurm.cluster_agent import LIMIT_S, ClusterAgent
-from tests.slurm.elastic_jobs import ElasticJob
+from tests.slurm.elastic_jobs import ElasticJob, script
 
 NODES = 6
 LARGEST = 3
+ROWS = 1200
 IDLE_W, DYNAMIC_W = 100.0, 50.0
 TIMES = ((0.0, 0.3), (0.1, 0.2), (0.25, 0.05))
 """Seconds of an iteration that nodes do not share and that they do: one job scales, one in part, one not."""
@@ -46,7 +47,8 @@ def agent(cluster: Any) -> Iterator[ClusterAgent]:
 def submit(agent: ClusterAgent, cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., ElasticJob]:
     def submit_one(serial: float, shared: float) -> ElasticJob:
         options = (f"--agent={agent.folder}", "--interval=0.5s", f"--nodes=1-{LARGEST}", "--processes-per-node=1")
-        program = (PROGRAMS / "sleeping.py", f"--serial={serial}", f"--shared={shared}")
+        timed = (f"--rows={ROWS}", f"--row-s={shared / ROWS}", f"--serial-s={serial}", f"--iterations={10**9}")
+        program = (script("benchmarks/programs/timed.py"), *timed)
         return ElasticJob(cluster, tmp_path_factory.mktemp("s"), *options, *program)
 
     return submit_one

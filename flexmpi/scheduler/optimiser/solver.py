@@ -94,5 +94,5 @@ def _nothing(programs: Sequence[Program], remark: str) -> list[list[Outcome]]:
 def _failure(finished: subprocess.CompletedProcess[str]) -> str:
     last = (finished.stderr.strip().splitlines() or ["without a word"])[-1]
     if "No module named 'swiglpk'" in last:
-        return "swiglpk is not installed (pip install 'flexmpi[optimiser]')"
+        return "swiglpk is not installed: pip install swiglpk"
     return f"the solver ended with status {finished.returncode}: {last}"

@@ -66,7 +66,7 @@ def test_a_child_that_does_not_end_is_killed(monkeypatch, tmp_path):
         ('print(\'[{"status": "odd", "values": [], "remark": ""}]\')', "the solver answered"),
         (
             "raise ModuleNotFoundError(\"No module named 'swiglpk'\")",
-            "swiglpk is not installed (pip install 'flexmpi[optimiser]')",
+            "swiglpk is not installed: pip install swiglpk",
         ),
     ],
 )
