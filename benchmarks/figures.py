@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from statistics import median
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Spread:
         return f"{number(self.median)} ({number(self.minimum)} to {number(self.maximum)})"
 
 
+Kept = TypeVar("Kept")
 Cell = Spread | float | str | None
 """None where nothing could be measured."""
 
@@ -89,6 +90,15 @@ class Result:
     targets: tuple[Target, ...] = ()
     limits: tuple[str, ...] = field(default=())
 
+    def updated(self, later: Self) -> Self:
+        """Return it with a later result of the same benchmark in place of what that measured again, and beside the rest."""
+        tables = tuple(
+            replace(new, rows=_updated(old.rows, new.rows, key=lambda row: str(row[0])))
+            for old, new in zip(self.tables, later.tables, strict=True)
+        )
+        targets = _updated(self.targets, later.targets, key=lambda target: target.claim)
+        return replace(later, tables=tables, targets=targets)
+
     def as_json(self) -> dict[str, Any]:
         """Return JSON values."""
         return asdict(self)
@@ -107,6 +117,11 @@ class Result:
         )
         targets = tuple(Target(**target) for target in values["targets"])
         return cls(**{**values, "tables": tables, "targets": targets, "limits": tuple(values["limits"])})
+
+
+def _updated(old: tuple[Kept, ...], new: tuple[Kept, ...], *, key: Callable[[Kept], str]) -> tuple[Kept, ...]:
+    again = {key(each) for each in new}
+    return (*(each for each in old if key(each) not in again), *new)
 
 
 def _cell(value: Any) -> Cell:

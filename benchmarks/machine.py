@@ -39,6 +39,13 @@ class Load:
         return f"{self._before:.1f} before, {os.getloadavg()[0]:.1f} after (one minute's mean; the benchmark itself counts)"
 
 
+def busy_s() -> float:
+    """Return the processor seconds that all cores have been busy with since the machine started."""
+    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    user, nice, system, _, _, interrupts, soft, stolen = map(int, fields[:8])
+    return (user + nice + system + interrupts + soft + stolen) / os.sysconf("SC_CLK_TCK")
+
+
 def mpi_library() -> str:
     """Return the MPI library's name and version, found out in another process, for this one must not become an MPI one."""
     program = "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; print(MPI.Get_library_version())"

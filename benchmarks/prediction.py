@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.figures import Result, Spread, Table, Target
 from benchmarks.original import predict_s
-from benchmarks.report import command
+from benchmarks.report import command_of_parts
 from benchmarks.worlds import CHECKOUT, ElasticJob, Record
 from flexmpi.models.estimate import Refusal
 from flexmpi.models.job import JobModel
@@ -31,13 +31,41 @@ METHOD = (
     "ones. *Divides*: the time of an iteration divides by ranks. *Original*: the formulas and constants of FlexMPI in C, with "
     "its integer division corrected and computing time in place of counted operations. *Timed* is declared work: ranks "
     "sleep a fixed time for each row, and some in *timed, serial* for none. The solvers have as many ranks as there are cores "
-    "at most."
+    "at most. An interval in which other processes took more than a part of a core is left out, for the models and for what they "
+    "are compared with."
 )
 NODE = "node1"
-INTERVAL_S = 0.25
-INTERVALS = 8
-WARM_UP = 3
-"""The first intervals are short, and caches are cold in the first one after a change."""
+GROUPS = ("Jacobi", "conjugate gradients", "k-means", "timed", "timed, serial")
+OTHERS = 0.15
+"""Cores that other processes may use in an interval that counts, the job's supervisor among them."""
+
+PATIENCE = 3
+"""So many times as many intervals as wanted are waited for; then those count in which others took more."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long each number of ranks is measured.
+
+    Attributes
+    ----------
+    interval_s
+        The sampling interval.
+    warm_up
+        The first intervals, which do not count: they are short, and caches are cold in the first one after a change.
+    intervals
+        Those that do.
+    walks
+        How often each problem goes up and down.
+    """
+
+    interval_s: float
+    warm_up: int
+    intervals: int
+    walks: int
+
+
+IN_FULL, QUICK = Effort(0.25, 3, 8, walks=2), Effort(0.1, 2, 3, walks=1)
 
 
 @dataclass(frozen=True)
@@ -72,6 +100,7 @@ class Prediction:
     error_s: float
     divided_s: float
     original_s: float
+    disturbed: bool
 
     def errors(self) -> tuple[float, float, float]:
         """Return the relative errors of the models, of the division and of the original, in %."""
@@ -80,7 +109,7 @@ class Prediction:
         return predicted, divided, original
 
 
-def programs(folder: Path, quick: bool) -> list[Program]:
+def programs(folder: Path, *, quick: bool) -> list[Program]:
     """Return what is measured; k-means' points are put into the folder."""
     examples, cores = CHECKOUT / "examples", max(2, len(os.sched_getaffinity(0)))
     found = []
@@ -117,40 +146,79 @@ def _timed(group: str, rows: int, row_s: float, serial_s: float, *, most: int) -
     return Program(group, "timed", options, most)
 
 
-def walk(program: Program, sizes: Sequence[int]) -> Iterator[Prediction]:
+def walk(program: Program, sizes: Sequence[int], effort: Effort) -> Iterator[Prediction]:
     """Take a job through these numbers of ranks, and predict each one before it goes there."""
     with tempfile.TemporaryDirectory() as folder:
         corefile = Path(folder) / "one-node"
         corefile.write_text(f"{NODE}:16\n")
-        options = (f"--corefile={corefile}", f"--interval={INTERVAL_S}s")
+        options = (f"--corefile={corefile}", f"--interval={effort.interval_s}s")
         with ElasticJob(program.path, *program.arguments, ranks=sizes[0], options=options) as job:
-            model, seen = _measured(job, JobModel(), sizes[0])
+            model, here = JobModel(), _measured(job, sizes[0], effort)
             for present, ranks in pairwise(sizes):
+                for observation in here.all:
+                    model = model.after(observation)
                 names = [NODE] * ranks
                 predicted = model.iteration(Layout.of_ranks(names, names, [1.0] * ranks))
                 if isinstance(predicted, Refusal):
                     raise RuntimeError(predicted.why)
-                divided_s, original_s = _typical_s(seen) * present / ranks, predict_s(seen, ranks)
+                total_s, before = predicted.total_s, here
                 job.change(f"6:{NODE}:{ranks - present}")
-                model, seen = _measured(job, model, ranks)
-                total_s = predicted.total_s
+                here = _measured(job, ranks, effort)
                 yield Prediction(
-                    program, present, ranks, _typical_s(seen), total_s.value, total_s.error, divided_s, original_s
+                    program,
+                    present,
+                    ranks,
+                    here.iteration_s,
+                    total_s.value,
+                    total_s.error,
+                    divided_s=before.iteration_s * present / ranks,
+                    original_s=predict_s(before.counting, ranks),
+                    disturbed=before.disturbed or here.disturbed,
                 )
             job.stop()
             job.finish()
 
 
-def _measured(job: ElasticJob, model: JobModel, ranks: int) -> tuple[JobModel, list[Observation]]:
-    """Measure some intervals of the present ranks; return what the model has learnt and the intervals that count."""
-    seen: list[Observation] = []
-    while len(seen) < WARM_UP + INTERVALS:
+@dataclass(frozen=True)
+class Measured:
+    """The intervals of one number of ranks: those that count, all, and whether others took more than `OTHERS` in them."""
+
+    counting: tuple[Observation, ...]
+    warm_up: tuple[Observation, ...]
+    disturbed: bool
+
+    @property
+    def all(self) -> tuple[Observation, ...]:
+        """What the models learn from."""
+        return (*self.warm_up, *self.counting)
+
+    @property
+    def iteration_s(self) -> float:
+        """The typical time of an iteration."""
+        return median(each.iteration_s for each in self.counting)
+
+
+def _measured(job: ElasticJob, ranks: int, effort: Effort) -> Measured:
+    """Measure some intervals of the present ranks in which others leave the cores alone."""
+    warm_up: list[Observation] = []
+    quiet: list[Observation] = []
+    every: list[Observation] = []
+    before_s = machine.busy_s()
+    while len(quiet) < effort.intervals and len(every) < PATIENCE * effort.intervals:
         sample = job.wait_for("sample")
+        now_s = machine.busy_s()
+        others_s, before_s = now_s - before_s - sum(sample["processor_s"]), now_s
         observation = _observation(sample)
-        if observation.layout.ranks == ranks:
-            model = model.after(observation)
-            seen.append(observation)
-    return model, seen[WARM_UP:]
+        if observation.layout.ranks != ranks:
+            continue
+        if len(warm_up) < effort.warm_up:
+            warm_up.append(observation)
+            continue
+        every.append(observation)
+        if others_s <= OTHERS * max(sample["real_s"]):
+            quiet.append(observation)
+    disturbed = len(quiet) < effort.intervals
+    return Measured(tuple(every[-effort.intervals :] if disturbed else quiet), tuple(warm_up), disturbed)
 
 
 def _observation(sample: Record) -> Observation:
@@ -158,35 +226,46 @@ def _observation(sample: Record) -> Observation:
     return observed(report, [NODE] * report.size, {NODE: NODE})
 
 
-def _typical_s(seen: Sequence[Observation]) -> float:
-    return median(each.iteration_s for each in seen)
-
-
-def measure(quick: bool) -> Result:
+def measure(quick: bool, groups: Sequence[str] = GROUPS) -> Result:
     """Measure how near the models come to what the next size of a job takes."""
     predictions: list[Prediction] = []
+    effort = QUICK if quick else IN_FULL
     with tempfile.TemporaryDirectory() as folder:
-        for program in programs(Path(folder), quick):
+        for program in programs(Path(folder), quick=quick):
+            if program.group not in groups:
+                continue
             up = list(range(1, program.most + 1))
-            for sizes in [up] if quick else [up, up[::-1]] * (2 if program.path != "timed" else 1):
-                predictions += walk(program, sizes)
-    groups = list(dict.fromkeys(each.program.group for each in predictions))
+            for sizes in [up] if quick else [up, up[::-1]] * (effort.walks if program.path != "timed" else 1):
+                predictions += walk(program, sizes, effort)
     rows, targets = [], []
     for group in groups:
         here = [each for each in predictions if each.program.group == group]
+        disturbed = sum(each.disturbed for each in here)
         ours, divided, original = (Spread.of(errors) for errors in zip(*(each.errors() for each in here), strict=True))
         within = sum(abs(each.predicted_s - each.measured_s) <= 2 * each.error_s for each in here)
         sizes = sorted({size for each in here for size in (each.present, each.ranks)})
         rows.append(
-            (group, f"{sizes[0]} to {sizes[-1]}", str(len(here)), ours, divided, original, f"{within} of {len(here)}")
+            (
+                group,
+                f"{sizes[0]} to {sizes[-1]}",
+                str(len(here)),
+                ours,
+                divided,
+                original,
+                f"{within} of {len(here)}",
+                str(disturbed),
+            )
         )
         best = min(divided.median, original.median)
         targets.append(Target(f"{group}: median error in %, against the better of the two", ours.median, best))
     table = Table(
         "Error of the predicted time of an iteration on the next number of ranks, in %: median (least to worst)",
-        ("program", "ranks", "predictions", "models", "divides", "original", "within 2 standard errors"),
+        ("program", "ranks", "predictions", "models", "divides", "original", "within 2 standard errors", "disturbed"),
         tuple(rows),
-        (f"A measurement is the median of {INTERVALS} intervals of {INTERVAL_S:g} s.",),
+        (
+            f"A measurement is the median of {effort.intervals} intervals of {effort.interval_s:g} s. *Disturbed*: others took "
+            f"more than {OTHERS:g} cores meanwhile for so long that not enough intervals were without them.",
+        ),
     )
     return Result(
         "prediction",
@@ -207,7 +286,8 @@ def _details(predictions: Sequence[Prediction]) -> Table:
         found.setdefault((each.program.group, problem, f"{each.present} to {each.ranks}"), []).append(each)
     rows = tuple(
         (
-            f"{group}, {problem}",
+            group,
+            problem,
             change,
             Spread.of(1e3 * each.measured_s for each in here),
             Spread.of(1e3 * each.predicted_s for each in here),
@@ -217,9 +297,11 @@ def _details(predictions: Sequence[Prediction]) -> Table:
         for (group, problem, change), here in found.items()
     )
     return Table(
-        "Every prediction, in ms an iteration", ("program", "ranks", "measured", "models", "divides", "original"), rows
+        "Every prediction, in ms an iteration",
+        ("program", "problem", "ranks", "measured", "models", "divides", "original"),
+        rows,
     )
 
 
 if __name__ == "__main__":
-    command(measure)()
+    command_of_parts(measure, GROUPS)()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -18,24 +18,55 @@ from benchmarks.figures import Result, Target, number, shown
 Measure = Callable[[bool], Result]
 """Measures, in short form if told so."""
 
+MeasureParts = Callable[[bool, Sequence[str]], Result]
+"""Measures these parts of what there is."""
+
+
+def _options(run: Callable[..., None]) -> Callable[..., None]:
+    keep = click.option(
+        "--json", "path", type=click.Path(path_type=Path), metavar="FILE", help="Write the figures there."
+    )
+    quick = click.option(
+        "--quick", is_flag=True, help="Few repetitions and small data: does it run? Its figures say little."
+    )
+    return keep(quick(run))
+
 
 def command(measure: Measure) -> click.Command:
     """Make the command line of a benchmark."""
 
     @click.command(help=measure.__doc__)
-    @click.option("--json", "path", type=click.Path(path_type=Path), metavar="FILE", help="Write the figures there.")
-    @click.option("--quick", is_flag=True, help="Few repetitions and small data: does it run? Its figures say little.")
+    @_options
     def run(path: Path | None, quick: bool) -> None:
         load = machine.Load()
-        result = measure(quick)
-        result.machine["load average"] = load.described()
-        if quick:
-            result.machine["quick"] = "yes: these figures say little"
-        show(result)
-        if path is not None:
-            path.write_text(json.dumps(result.as_json(), indent=1) + "\n", encoding="utf-8")
+        _report(measure(quick), load, path=path, quick=quick)
 
     return run
+
+
+def command_of_parts(measure: MeasureParts, parts: Sequence[str]) -> click.Command:
+    """Make the command line of a benchmark that can be run in parts: each is added to what the file has."""
+
+    @click.command(help=measure.__doc__)
+    @_options
+    @click.option("--only", type=click.Choice(parts), multiple=True, help="Measure this; may be given several times.")
+    def run(path: Path | None, quick: bool, only: tuple[str, ...]) -> None:
+        load = machine.Load()
+        result = measure(quick, only or parts)
+        if only and path is not None and path.exists():
+            result = Result.from_json(json.loads(path.read_text(encoding="utf-8"))).updated(result)
+        _report(result, load, path=path, quick=quick)
+
+    return run
+
+
+def _report(result: Result, load: machine.Load, *, path: Path | None, quick: bool) -> None:
+    result.machine["load average"] = load.described()
+    if quick:
+        result.machine["quick"] = "yes: these figures say little"
+    show(result)
+    if path is not None:
+        path.write_text(json.dumps(result.as_json(), indent=1) + "\n", encoding="utf-8")
 
 
 def show(result: Result) -> None:
