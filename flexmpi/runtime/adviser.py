@@ -16,7 +16,7 @@ from flexmpi.models.estimate import Refusal
 from flexmpi.models.job import JobModel
 from flexmpi.models.power import Power, Watts
 from flexmpi.models.price import Price
-from flexmpi.runtime.alternatives import Situation, alternatives, row_bytes_of
+from flexmpi.runtime.alternatives import Alternative, Situation, alternatives, row_bytes_of
 from flexmpi.runtime.energy import EnergyReading
 from flexmpi.runtime.eventlog import EventLog
 from flexmpi.runtime.grant import Grant
@@ -105,6 +105,7 @@ class Adviser:
         self._direction = self._seen = 0
         self._said: tuple[object, ...] = ()
         self._not_before = float("-inf")
+        self._due: tuple[JobPolicy, float] | None = None
 
     def interval_ended(self, latest: IntervalReport, policy: JobPolicy) -> None:
         """Learn from an interval, and decide by it."""
@@ -219,10 +220,16 @@ class Adviser:
         return decide(
             policy.name,
             known,
-            objective=policy.objective,
+            objective=self._due_s(policy, known[0], situation) if policy.sooner else policy.objective,
             threshold=policy.threshold,
             elapsed_s=situation.elapsed_s,
         )
+
+    def _due_s(self, policy: JobPolicy, present: Alternative, situation: Situation) -> float:
+        """Return when, from its start, a job is to finish that is to do so sooner than it would have when it was told so."""
+        if self._due is None or self._due[0] is not policy:
+            self._due = policy, situation.elapsed_s + (1 - policy.objective) * present.finish_s.value
+        return self._due[1]
 
     def _node_classes(self, policy: JobPolicy, situation: Situation) -> tuple[NodeClass, ...] | Refusal:
         """Return the classes of nodes with what they cost by this policy, to two digits: so the search seldom changes."""

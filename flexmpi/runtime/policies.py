@@ -31,11 +31,17 @@ ALIASES = {
     "malleability_trig": "triggered",
     "null": "triggered",
     "malleability": "schedule",
+    "malleability_cond": "schedule",
     "lbalance": "balance",
     "monitordbg": "monitor",
     "efficiency": "performance",
+    "efficiency_irr": "performance",
+    "cost_irr": "cost",
 }
 """The original's names; it has none to command that leads back to ``triggered``, so all that it prints are taken."""
+
+SOONER = frozenset({"efficiency_irr", "cost_irr"})
+"""Those of which the objective is no time, but how much sooner than without a change the job is to finish."""
 
 PREDICTION_THRESHOLD = 0.05
 """A change must gain more than this part of what it improves."""
@@ -71,6 +77,11 @@ class Number:
         return value
 
 
+_SOONER = Number(
+    "how much sooner than without changes it is to finish, a fraction below 1 or else per cent, above 0 and below 100",
+    None,
+    most=99.9,
+)
 _TIME = Number("the seconds from its start in which the job is to finish, above 0", None, most=1e12)
 OBJECTIVES: Mapping[str, Number | None] = {
     "performance": _TIME,
@@ -94,6 +105,8 @@ class JobPolicy:
         One of `POLICIES`.
     objective, threshold
         Of a policy that predicts: its aim, and the part of what it improves that a change must gain.
+    sooner
+        The objective is the part of the time to go that is to be saved.
     hysteresis
         How patient ``balance`` is.
     """
@@ -101,6 +114,7 @@ class JobPolicy:
     name: str = "triggered"
     objective: float = 0.0
     threshold: float = PREDICTION_THRESHOLD
+    sooner: bool = False
     hysteresis: Hysteresis = field(default_factory=Hysteresis)
 
     @classmethod
@@ -125,7 +139,7 @@ class JobPolicy:
         if known not in POLICIES:
             raise CommandError(f"unknown policy {name!r} (there are {', '.join(POLICIES)})")
         if known in OBJECTIVES:
-            return cls._predicting(known, objective, threshold)
+            return cls._predicting(known, objective, threshold, sooner=name.lower() in SOONER)
         if objective:
             raise CommandError(f"policy {known} has no objective, got {objective:g}")
         if threshold is None:
@@ -137,19 +151,18 @@ class JobPolicy:
         return cls(known, hysteresis=Hysteresis(threshold=threshold))
 
     @classmethod
-    def _predicting(cls, name: str, objective: float | None, threshold: float | None) -> JobPolicy:
-        number = OBJECTIVES[name]
+    def _predicting(cls, name: str, objective: float | None, threshold: float | None, *, sooner: bool) -> JobPolicy:
+        number = _SOONER if sooner else OBJECTIVES[name]
         if number is None and objective:
             raise CommandError(f"policy {name} has no objective, got {objective:g}")
         if threshold is not None and not 0 <= threshold < 1:
             raise CommandError(
                 f"the threshold of policy {name} is a fraction, 0 or more and below 1, got {threshold:g}"
             )
-        return cls(
-            name,
-            0.0 if number is None else number.checked(name, objective),
-            PREDICTION_THRESHOLD if threshold is None else threshold,
-        )
+        aim = 0.0 if number is None else number.checked(name, objective)
+        if sooner and aim >= 1:
+            aim /= 100
+        return cls(name, aim, PREDICTION_THRESHOLD if threshold is None else threshold, sooner)
 
     @classmethod
     def parse(cls, text: str) -> JobPolicy:
@@ -183,6 +196,8 @@ class JobPolicy:
             return f"{self.name}: {POLICIES[self.name]}"
         number = OBJECTIVES[self.name]
         aim = "" if number is None else f"objective {self.objective:g}, "
+        if self.sooner:
+            aim = f"objective {100 * self.objective:g} % sooner than without changes, "
         return f"{self.name}: {POLICIES[self.name]} ({aim}threshold {self.threshold:g})"
 
     def after(self, latest: IntervalReport) -> JobPolicy:

@@ -60,8 +60,9 @@ class Job:
     def adviser(self, **options: Any) -> Adviser:
         return Adviser(self, watts={"": (100.0, 10.0)}, began=0.0, clock=lambda: self.now, **options)
 
-    def intervals(self, adviser: Adviser, policy: str, count: int, *, iteration_s: float = 1.0) -> None:
+    def intervals(self, adviser: Adviser, policy: str | JobPolicy, count: int, *, iteration_s: float = 1.0) -> None:
         """Have intervals of ten iterations end, whose time its ranks share, and let the adviser think after each."""
+        in_force = policy if isinstance(policy, JobPolicy) else JobPolicy.parse(policy)
         for _ in range(count):
             ranks = len(self.roster.members)
             self.iteration += 10
@@ -71,7 +72,7 @@ class Job:
             latest = IntervalReport(
                 self.iteration, 10, self.iteration + 10, [100.0] * ranks, [1.0] * ranks, times, times, none, none
             )
-            adviser.interval_ended(latest, JobPolicy.parse(policy))
+            adviser.interval_ended(latest, in_force)
             while self._coroutines:
                 asyncio.run(self._coroutines.pop())
 
@@ -89,6 +90,18 @@ def test_what_is_wanted_twice_in_a_row_is_asked_for():
     (event,) = job.events
     assert (event["event"], event["policy"], event["dry_run"]) == ("decision", "speedup", False)
     assert event["chosen"]["changes"] == {"n1": 1}
+
+
+def test_a_part_of_the_time_to_go_is_counted_from_when_the_policy_came_into_force():
+    job = Job()
+    # 10,000 iterations of 1 s: after the first four intervals 9,960 s to go, of which a quarter is to be saved.
+    adviser, policy = job.adviser(dry_run=True), JobPolicy.parse("EFFICIENCY_IRR:25")
+    job.intervals(adviser, policy, 4)
+    assert "; wanted to finish within 7470 s; chosen 2 ranks, " in job.lines[0]
+    job.roster.members += job.roster.add("n1", 1).ranks
+    job.intervals(adviser, policy, 4)
+    # 20 s later.
+    assert "now 2 ranks, " in job.lines[1] and "; wanted to finish within 7450 s; keeps this" in job.lines[1]
 
 
 def test_a_dry_run_says_what_it_would_do_and_does_not_do_it():

@@ -37,11 +37,14 @@ def interval(*busy_s: float) -> IntervalReport:
         ("LBALANCE", "balance"),
         ("MONITORDBG", "monitor"),
         ("MALLEABILITY", "schedule"),
+        ("MALLEABILITY_COND", "schedule"),
         ("NULL", "triggered"),
         ("MALLEABILITY_TRIG", "triggered"),
         ("EMPI_Monitor_malleability_triggered", "triggered"),
         ("EFFICIENCY", "performance"),
         ("COST", "cost"),
+        ("EFFICIENCY_IRR", "performance"),
+        ("COST_IRR", "cost"),
         ("ENERGY", "energy"),
         ("Performance-per-Watt", "performance-per-watt"),
         ("speedup", "speedup"),
@@ -49,6 +52,20 @@ def interval(*busy_s: float) -> IntervalReport:
 )
 def test_a_policy_is_known_by_our_name_and_by_the_originals(name, policy):
     assert JobPolicy.named(name, objective=60.0 if policy in ("performance", "cost") else None).name == policy
+
+
+@pytest.mark.parametrize(("objective", "part"), [(0.25, 0.25), (25.0, 0.25), (0.999, 0.999), (1.0, 0.01)])
+def test_the_originals_irregular_policies_want_a_part_of_the_time_saved(objective, part):
+    policy = JobPolicy.parse(f"EFFICIENCY_IRR:{objective}:0.1")
+    assert (policy.name, policy.sooner, policy.threshold) == ("performance", True, 0.1)
+    assert policy.objective == pytest.approx(part)
+    assert policy.summary().endswith(f"(objective {100 * part:g} % sooner than without changes, threshold 0.1)")
+
+
+@pytest.mark.parametrize("objective", [None, 0.0, 100.0])
+def test_an_irregular_policy_without_such_a_part_is_refused(objective):
+    with pytest.raises(CommandError, match="how much sooner than without changes it is to finish"):
+        JobPolicy.named("COST_IRR", objective=objective)
 
 
 def test_an_unknown_policy_is_refused_with_the_known_ones():
