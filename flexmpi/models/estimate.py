@@ -115,8 +115,10 @@ def fit(features: ArrayLike, targets: ArrayLike, *, noise: ArrayLike, prior: Arr
         weighted[: len(values)] /= np.sqrt(excess)
         wanted[: len(values)] /= np.sqrt(excess)
         scaled = non_negative(weighted, wanted)
-    covariance = np.linalg.inv(weighted.T @ weighted) * np.outer(expected_errors, expected_errors)
-    return Fit(scaled * expected_errors, covariance)
+    # No singular value is below 1, for the prior is among the equations; rounding may say so where samples are very sure.
+    _, singular, directions = np.linalg.svd(weighted, full_matrices=False)
+    spread = directions.T / np.maximum(singular, 1.0) * expected_errors[:, None]
+    return Fit(scaled * expected_errors, spread @ spread.T)
 
 
 def non_negative(matrix: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -106,6 +106,7 @@ def _fitted(samples: tuple[EnergySample, ...], declared: Watts | None) -> Fit:
     mean_w, mean_cores = sum(watts) / len(watts), max(sum(cores) / len(cores), 1e-6)
     prior = [mean_w / 2, mean_w / 2 / mean_cores] if declared is None else [declared.idle_w, declared.core_w]
     prior_error = [max(_PRIOR_RANGE * value, 1e-6) for value in prior]
-    noise = [max(LEAST_NOISE * each, 1e-9) for each in watts]
+    # All samples are as sure as each other: little energy, or none where the meter stood still, is not known any better.
+    noise = [max(LEAST_NOISE * mean_w, 1e-9)] * len(watts)
     features = [[1.0, each] for each in cores]
     return fit(features, watts, noise=noise, prior=prior, prior_error=prior_error)

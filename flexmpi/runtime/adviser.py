@@ -148,6 +148,9 @@ class Adviser:
         try:
             # Beside the event loop: the solver is waited for, and many alternatives take their time.
             decision = await asyncio.to_thread(self._decide, policy, self._situation(latest, nodes))
+        except (ArithmeticError, ValueError) as error:
+            # A job does not end because its figures fit no model.
+            decision = Refusal(f"what was measured fits no model ({error})")
         finally:
             self._deciding = False
         if isinstance(decision, Refusal):

@@ -46,6 +46,18 @@ def test_the_prior_decides_what_the_samples_leave_open_and_the_error_says_that_i
     assert 0.1 < found.at([1.0, 0.1]).error < 0.3
 
 
+@quick
+@given(
+    arrays.arrays(float, (5, 3), elements=st.floats(0, 1e6)),
+    arrays.arrays(float, 5, elements=st.floats(0, 1e6)),
+    arrays.arrays(float, 5, elements=st.floats(1e-12, 1e3)),
+)
+def test_a_fit_has_an_answer_however_sure_its_samples_are(features, targets, noise):
+    found = fit(features, targets, noise=noise, prior=[1.0] * 3, prior_error=[10.0] * 3)
+    assert np.all(np.isfinite(found.coefficients)) and np.all(found.coefficients >= 0)
+    assert np.all(np.isfinite(found.covariance)) and np.all(np.diag(found.covariance) >= 0)
+
+
 def test_samples_that_contradict_each_other_make_the_error_larger():
     calm = fit([[1.0]] * 4, [1.0, 1.0, 1.0, 1.0], noise=[0.01] * 4, prior=[1.0], prior_error=[10.0])
     wild = fit([[1.0]] * 4, [0.5, 1.5, 0.5, 1.5], noise=[0.01] * 4, prior=[1.0], prior_error=[10.0])

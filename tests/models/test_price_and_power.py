@@ -49,6 +49,16 @@ def test_while_utilisation_has_not_varied_the_total_is_known_and_its_parts_are_n
     assert idle.error / idle.value > 0.3 > 0.03 > here.error / here.value
 
 
+def test_a_meter_that_stood_still_for_a_while_is_a_sample_like_another():
+    power = Power()
+    for joules in (0.0, 120.0, 0.0, 120.0):
+        power = power.after(EnergySample("node", seconds=1.0, energy_j=joules, processor_s=0.01))
+    watts = power.node("node", busy_cores=0.01)
+    assert isinstance(watts, Estimate)
+    assert watts.value == pytest.approx(60.0, rel=0.05)
+    assert watts.error > 10.0
+
+
 def test_declared_watts_stand_in_and_say_so_until_there_are_enough_samples():
     power = Power({"node": Watts(idle_w=90.0, core_w=10.0)}).after(energy(4.0))
     watts = power.predict(equal_ranks(3, 4), processor_share=0.5)

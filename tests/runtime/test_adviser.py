@@ -174,6 +174,17 @@ def test_another_loop_is_learnt_anew():
     assert adviser.model.history.too_few is not None
 
 
+def test_figures_that_fit_no_model_end_no_job(monkeypatch):
+    def misfit(*_: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    job = Job()
+    monkeypatch.setattr("flexmpi.runtime.adviser.alternatives", misfit)
+    job.intervals(job.adviser(), "speedup:0.5", 6)
+    assert job.lines == ["Policy speedup: waits: what was measured fits no model (division by zero)"]
+    assert job.requests == []
+
+
 def test_why_a_policy_waits_is_said_once():
     job = Job()
     adviser = Adviser(job, watts={}, began=0.0, clock=lambda: job.now)
