@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,11 +17,13 @@ from pathlib import Path
 
 import click
 
+from flexmpi.errors import AuthenticationError
+from flexmpi.protocol.munge import Munge
 from flexmpi.runtime.counters import parse_probe, probe_command
+from flexmpi.runtime.energy import POWERCAP, EnergyMeter
 
 LIMIT_S = 60.0
 EVENT = "PAPI_TOT_INS"
-POWERCAP = Path("/sys/class/powercap")
 PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
 
 PROBE = """
@@ -31,6 +34,9 @@ with flexmpi.session() as flex:
     if flex.rank == 0:
         print("joined", size)
 """
+
+
+KNOCK = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=10).close()"
 
 
 class Verdict(Enum):
@@ -135,23 +141,36 @@ def check_nested_sbatch() -> Finding:
 
 
 def check_munge() -> Finding:
-    """Make a munge credential and read it."""
+    """Make a munge credential and read it, by the munged that Slurm uses where it names one."""
     if shutil.which("munge") is None:
         return Finding("munge", Verdict.MISSING, "no munge command", "needed for an agent of several users")
-    made, credential = asked("munge", "--no-input")
-    good, text = asked("unmunge", given=credential) if made else (False, credential)
-    return Finding(
-        "munge", Verdict.GOOD if good else Verdict.BAD, (text.splitlines() or [""])[0], "" if good else "start munged"
-    )
+    named = re.search(r"^AuthInfo\s*=.*\bsocket=([^,\s]+)", asked("scontrol", "show", "config")[1], re.MULTILINE)
+    munge = Munge(Path(named[1]) if named else None)
+    try:
+        signed = munge.read(munge.sign("flexmpi doctor"))
+    except AuthenticationError as error:
+        return Finding("munge", Verdict.BAD, str(error), "start munged")
+    return Finding("munge", Verdict.GOOD, f"it vouches for uid {signed.identity.uid}")
 
 
 def check_ports() -> Finding:
-    """Say whether nodes may reach each other at any port, which both supervisor and MPI need."""
-    if int(os.environ.get("SLURM_JOB_NUM_NODES", "1")) > 1:
+    """See whether the other nodes of this job reach this one at any port, which both supervisor and MPI need."""
+    count = int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
+    if count < 2:
         return Finding(
-            "ports between nodes", Verdict.UNKNOWN, "shown by MPI Connect/Accept above, which used two nodes"
+            "ports between nodes", Verdict.UNKNOWN, "needs a job of two nodes", "run flexmpi doctor inside one"
         )
-    return Finding("ports between nodes", Verdict.UNKNOWN, "needs a job of two nodes", "run flexmpi doctor inside one")
+    host = socket.gethostname()
+    with socket.create_server(("", 0), backlog=count) as listener:
+        port = str(listener.getsockname()[1])
+        each = ("srun", "--overlap", f"--nodes={count}", f"--ntasks={count}", "--ntasks-per-node=1")
+        good, text = asked(*each, sys.executable, "-c", KNOCK, host, port)
+    if good:
+        return Finding(
+            "ports between nodes", Verdict.GOOD, f"all {count} nodes of this job reach {host} at port {port}"
+        )
+    remedy = "open all TCP ports between compute nodes"
+    return Finding("ports between nodes", Verdict.BAD, (text.splitlines() or ["no answer"])[0], remedy)
 
 
 def check_events() -> Finding:
@@ -186,19 +205,15 @@ def check_counters() -> Iterator[Finding]:
         )
 
 
-def check_energy() -> Finding:
-    """Look for the energy counters of RAPL."""
-    zones = sorted(POWERCAP.glob("intel-rapl:*"))
-    if not zones:
-        return Finding(
-            "RAPL energy", Verdict.MISSING, f"no zones under {POWERCAP}", "declare watts in agent.toml instead"
-        )
-    readable = [zone for zone in zones if os.access(zone / "energy_uj", os.R_OK)]
-    if not readable:
-        return Finding(
-            "RAPL energy", Verdict.BAD, "energy_uj is not readable", f"chmod a+r {POWERCAP}/*/energy_uj at boot"
-        )
-    return Finding("RAPL energy", Verdict.GOOD, f"{len(readable)} zones")
+def check_energy(root: Path = POWERCAP) -> Finding:
+    """Look for the energy meters of RAPL, as a node launcher does."""
+    meter = EnergyMeter(root)
+    if meter.sources:
+        return Finding("RAPL energy", Verdict.GOOD, ", ".join(meter.sources))
+    why = "; ".join(f"{folder}: {problem}" for folder, problem in meter.missing.items())
+    if str(root) in meter.missing:
+        return Finding("RAPL energy", Verdict.MISSING, why, "declare watts in agent.toml instead")
+    return Finding("RAPL energy", Verdict.BAD, why, f"chmod a+r {root}/intel-rapl:*/energy_uj at boot")
 
 
 CHECKS: tuple[Callable[[], Finding | Iterator[Finding]], ...] = (

@@ -6,6 +6,9 @@ import os
 import subprocess
 import sys
 
+from flexmpi.cli.doctor import Verdict, check_energy
+from tests.powercap import Powercap
+
 
 def run_doctor(**environment: str) -> tuple[int, dict[str, str]]:
     command = [sys.executable, "-m", "flexmpi.cli", "doctor"]
@@ -40,3 +43,17 @@ def test_a_slurm_that_does_not_answer_is_a_failure_with_its_words(tmp_path):
     assert "Unable to contact" in lines["Slurm controller"]
     assert "->" in lines["Slurm controller"]
     assert status == 1
+
+
+def test_energy_is_judged_as_launchers_read_it(tmp_path):
+    assert check_energy(tmp_path).verdict is Verdict.MISSING
+    powercap = Powercap(tmp_path / "powercap")
+    powercap.add("intel-rapl:0", "package-0", range_uj=1000)
+    powercap.add("intel-rapl:0:0", "dram", range_uj=1000)
+    found = check_energy(powercap.root)
+    assert (found.verdict, found.detail) == (Verdict.GOOD, "rapl:package-0, rapl:package-0/dram")
+    for zone in ("intel-rapl:0", "intel-rapl:0:0"):
+        powercap.file(zone).unlink()
+    unread = check_energy(powercap.root)
+    assert unread.verdict is Verdict.BAD
+    assert "energy_uj: No such file or directory" in unread.detail and "chmod a+r" in unread.remedy
