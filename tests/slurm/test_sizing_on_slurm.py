@@ -76,6 +76,19 @@ def have_settled(agent: ClusterAgent, jobs: Sequence[ElasticJob], expected: tupl
     return best([known.__getitem__ for known in values], busy=busy) == expected
 
 
+def settle(agent: ClusterAgent, jobs: Sequence[ElasticJob], expected: tuple[int, ...], *, busy: int) -> None:
+    """Wait until `have_settled`."""
+    try:
+        wait_until(
+            lambda: have_settled(agent, jobs, expected, busy=busy),
+            what=f"{expected} nodes with {busy} busy, which enumeration of what the agent has learnt finds too",
+            limit_s=LIMIT_S,
+        )
+    except AssertionError as error:
+        explained = "\n".join(agent.command("explain", job.job_id).stdout for job in jobs)
+        raise AssertionError(f"{error}\n{explained}\n{agent.words()[-3000:]}") from None
+
+
 def watts(busy: int) -> float:
     return NODES * IDLE_W + busy * DYNAMIC_W
 
@@ -89,11 +102,7 @@ def test_the_sizes_are_those_of_enumeration_under_a_power_cap_that_is_lowered_an
         changed = agent.command("powercap", "none" if cap_w is None else cap_w, "--wait")
         assert changed.returncode == 0, changed.stderr
         expected = best([true_speed(*times) for times in TIMES], busy=busy)
-        wait_until(
-            lambda: have_settled(agent, jobs, expected, busy=busy),  # noqa: B023
-            what=f"{expected} nodes with {busy} busy, which enumeration of what the agent has learnt finds too",
-            limit_s=LIMIT_S,
-        )
+        settle(agent, jobs, expected, busy=busy)
         draw = agent.asked("powercap")
         assert draw["drawn_w"] == watts(sum(expected))
         assert cap_w is None or draw["drawn_w"] <= cap_w
