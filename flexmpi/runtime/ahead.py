@@ -14,7 +14,8 @@ from mpi4py import MPI
 from flexmpi.runtime.arrays import DistributedArray
 from flexmpi.runtime.decisions import Plan
 from flexmpi.runtime.distribution import Distribution
-from flexmpi.runtime.redistribution import Bytes, pieces_to_move
+from flexmpi.runtime.redistribution import pieces_to_move
+from flexmpi.runtime.runs import Bytes
 
 SMALLEST_BYTES = 32 << 20
 """Constant data from this size on moves ahead; less is not worth a second stall."""

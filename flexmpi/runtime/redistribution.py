@@ -7,9 +7,8 @@ functions for the same objects in the same order. Who gets which rows is decided
 from __future__ import annotations
 
 import pickle
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,9 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 
 from flexmpi.errors import UsageError
+from flexmpi.runtime import crossmemory
 from flexmpi.runtime.arrays import DistributedArray, DistributedCSR, ReplicatedArray, State
+from flexmpi.runtime.crossmemory import CrossMemoryCopies
 from flexmpi.runtime.distribution import (
     Distribution,
     OverlapPlan,
@@ -27,12 +28,7 @@ from flexmpi.runtime.distribution import (
     share_targets,
     whole_costs,
 )
-
-# Rows that follow each other are one run of bytes, so a message needs no MPI type of its own; longer runs are cut, for
-# many MPI calls count in 32 bits.
-MESSAGE_LIMIT_BYTES = 1 << 30
-
-Bytes = NDArray[np.uint8]
+from flexmpi.runtime.runs import Bytes, bytes_of, pieces
 
 
 def move_object(
@@ -91,14 +87,14 @@ def pieces_to_move(
     """
     ends = _Ends(old.interval(rank), new.interval(rank))
     moves = _row_moves(overlap_plan(old, new, rank), ends)
-    outgoing, incoming = _bytes_of(obj.local), _bytes_of(obj.block(ends.new))
+    outgoing, incoming = bytes_of(obj.local), bytes_of(obj.block(ends.new))
     row_bytes = obj.dtype.itemsize * int(np.prod(obj.shape[1:], dtype=np.int64))
 
     def cut(run: Bytes, parts: tuple[tuple[int, int, int], ...]) -> list[tuple[int, Bytes]]:
         return [
             (peer, piece)
             for peer, start, stop in parts
-            for piece in _pieces(run[start * row_bytes : stop * row_bytes], limit_bytes)
+            for piece in pieces(run[start * row_bytes : stop * row_bytes], limit_bytes)
         ]
 
     return cut(outgoing, moves.sends), cut(incoming, moves.receives)
@@ -114,7 +110,7 @@ def adopt_moved(obj: DistributedArray, old: range, new: range) -> None:
 
 def broadcast_replicated(obj: ReplicatedArray, comm: MPI.Intracomm, *, root: int = 0) -> None:
     """Copy the array of ``root`` to every rank, into the arrays that are there; collective."""
-    for piece in _pieces(_bytes_of(obj.local)):
+    for piece in pieces(bytes_of(obj.local)):
         comm.Bcast([piece, MPI.BYTE], root=root)
 
 
@@ -318,38 +314,33 @@ def _exchange(
 
     What stays is copied, unless both blocks have it ``in_place``.
     """
-    incoming, outgoing = _bytes_of(new), _bytes_of(old)
+    incoming, outgoing = bytes_of(new), bytes_of(old)
     # A block without a single byte has no bytes in any row; both ends of a message find that out by themselves.
     row_bytes = new.dtype.itemsize * int(np.prod(new.shape[1:], dtype=np.int64))
-    requests = []
-    received_bytes = 0
-    for peer, start, stop in moves.receives:
-        for piece in _pieces(incoming[start * row_bytes : stop * row_bytes]):
-            requests.append(comm.Irecv([piece, MPI.BYTE], source=peer))
-            received_bytes += piece.nbytes
-    requests += [
-        comm.Isend([piece, MPI.BYTE], dest=peer)
-        for peer, start, stop in moves.sends
-        for piece in _pieces(outgoing[start * row_bytes : stop * row_bytes])
+    receives, sends = (
+        [(peer, block[start * row_bytes : stop * row_bytes]) for peer, start, stop in parts]
+        for block, parts in ((incoming, moves.receives), (outgoing, moves.sends))
+    )
+    long = CrossMemoryCopies(
+        comm,
+        sends=[each for each in sends if each[1].nbytes >= crossmemory.SMALLEST_BYTES],
+        receives=[each for each in receives if each[1].nbytes >= crossmemory.SMALLEST_BYTES],
+    )
+    requests = [
+        start([piece, MPI.BYTE], peer)
+        for start, runs in ((comm.Irecv, receives), (comm.Isend, sends))
+        for peer, run in runs
+        if run.nbytes < crossmemory.SMALLEST_BYTES
+        for piece in pieces(run)
     ]
     if not in_place:
         source, target = moves.keep_from, moves.keep_to
         incoming[target.start * row_bytes : target.stop * row_bytes] = outgoing[
             source.start * row_bytes : source.stop * row_bytes
         ]
+    long.finish()
     MPI.Request.Waitall(requests)
-    return received_bytes
-
-
-def _bytes_of(block: NDArray[Any]) -> NDArray[np.uint8]:
-    """View a contiguous block as bytes (which serves any dtype, structured ones too)."""
-    return block.reshape(-1).view(np.uint8) if block.nbytes else np.empty(0, dtype=np.uint8)
-
-
-def _pieces(run: Bytes, limit_bytes: int | None = None) -> Iterator[Bytes]:
-    """Cut a run of bytes into messages; none for no bytes."""
-    cuts = [*range(0, run.nbytes, limit_bytes or MESSAGE_LIMIT_BYTES), run.nbytes]
-    return (run[start:stop] for start, stop in pairwise(cuts))
+    return sum(run.nbytes for _, run in receives)
 
 
 def pickled(states: Sequence[State]) -> tuple[bytes, str]:

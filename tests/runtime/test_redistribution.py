@@ -53,6 +53,18 @@ def test_long_runs_of_rows_are_cut_into_several_messages() -> None:
     assert run(3, "split", 4) == "60 moves"
 
 
+@pytest.mark.parametrize(("ranks", "seed"), [(2, 5), (4, 6)])
+def test_rows_arrive_of_which_both_ends_copy_a_part(ranks: int, seed: int) -> None:
+    said = run(ranks, "both_copy", seed)
+    if said == "60 moves, copies denied":
+        pytest.skip("this kernel does not let a process reach another one's memory (ptrace scope, seccomp)")
+    assert said == "60 moves"
+
+
+def test_rows_arrive_where_some_ranks_may_not_reach_the_memory_of_others() -> None:
+    assert run(3, "denied", 7) == "60 moves"
+
+
 def test_rows_arrive_where_no_address_space_can_be_reserved_for_them() -> None:
     assert run(3, "copied", 8) == "60 moves"
 

@@ -15,7 +15,7 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 
 from flexmpi.errors import UsageError
-from flexmpi.runtime import redistribution, reservation
+from flexmpi.runtime import crossmemory, reservation, runs
 from flexmpi.runtime.arrays import DistributedArray, DistributedCSR, ReplicatedArray, RowSpace, State
 from flexmpi.runtime.distribution import Distribution, overlap_plan
 from flexmpi.runtime.redistribution import balanced_distribution, broadcast_replicated, broadcast_state, move_object
@@ -171,7 +171,7 @@ def moves(seed: int) -> str:
 
 def split(seed: int) -> str:
     """Do the same where no message may be longer than five bytes, so that rows and elements are cut apart."""
-    redistribution.MESSAGE_LIMIT_BYTES = 5
+    runs.MESSAGE_LIMIT_BYTES = 5
     return moves(seed)
 
 
@@ -179,6 +179,27 @@ def copied(seed: int) -> str:
     """Do the same where no address space is to be had, so that every block is memory of its own."""
     reservation.possible = lambda: False  # type: ignore[assignment]
     return moves(seed)
+
+
+def both_copy(seed: int) -> str:
+    """Do the same where both ends of every message copy a part of it; say so if the kernel does not let them."""
+    crossmemory.SMALLEST_BYTES = 1
+    said = moves(seed)
+    return said if comm.allreduce(len(crossmemory._denied), MPI.MAX) == 0 else f"{said}, copies denied"
+
+
+def denied(seed: int) -> str:
+    """Do the same where ranks but one are denied the memory of others: for a kernel that does so, this has none."""
+    crossmemory.SMALLEST_BYTES = 1
+    if rank:
+        crossmemory._calls = lambda: (deny, deny)
+    said = moves(seed)
+    assert bool(crossmemory._denied) == bool(rank), "tried once at least"
+    return said
+
+
+def deny(*_: object) -> int:
+    return -1
 
 
 def half_cost(_: int) -> str:
@@ -221,7 +242,7 @@ def balance(seed: int) -> str:
 
 def replicate(_: int) -> str:
     """Give rank 0's replicated data to the others; rank 1 was there before and keeps its state."""
-    redistribution.MESSAGE_LIMIT_BYTES = 100
+    runs.MESSAGE_LIMIT_BYTES = 100
     truth = np.arange(7 * 9, dtype=np.float64).reshape(7, 9)
     for dtype in ("f8", "c16", "?", [("a", "f8"), ("b", "i1")]):
         array = ReplicatedArray("centres", (7, 9), dtype=dtype)
@@ -303,7 +324,10 @@ def large(_: int) -> str:
     return f"moved {elements} elements"
 
 
-CASES = {each.__name__: each for each in (moves, split, copied, half_cost, balance, replicate, memory, large)}
+CASES = {
+    each.__name__: each
+    for each in (moves, split, copied, both_copy, denied, half_cost, balance, replicate, memory, large)
+}
 
 if __name__ == "__main__":
     said = CASES[sys.argv[1]](int(sys.argv[2]) if len(sys.argv) > 2 else 0)
