@@ -39,7 +39,7 @@ GROUPS = ("Jacobi", "conjugate gradients", "k-means", "timed", "timed, serial")
 OTHERS = 0.15
 """Cores that other processes may use in an interval that counts, the job's supervisor among them."""
 
-PATIENCE = 3
+PATIENCE = 2
 """So many times as many intervals as wanted are waited for; then those count in which others took more."""
 
 
@@ -65,7 +65,7 @@ class Effort:
     walks: int
 
 
-IN_FULL, QUICK = Effort(0.25, 3, 8, walks=2), Effort(0.1, 2, 3, walks=1)
+IN_FULL, QUICK = Effort(0.25, 3, 6, walks=2), Effort(0.1, 2, 3, walks=1)
 
 
 @dataclass(frozen=True)

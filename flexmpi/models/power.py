@@ -103,8 +103,10 @@ def _fitted(samples: tuple[EnergySample, ...], declared: Watts | None) -> Fit:
     """Fit idle and dynamic watts; while utilisation has not varied, the prior divides the total between them."""
     watts = [sample.energy_j / sample.seconds for sample in samples]
     cores = [sample.processor_s / sample.seconds for sample in samples]
-    mean_w, mean_cores = sum(watts) / len(watts), max(sum(cores) / len(cores), 1e-6)
-    prior = [mean_w / 2, mean_w / 2 / mean_cores] if declared is None else [declared.idle_w, declared.core_w]
+    mean_w, mean_cores = sum(watts) / len(watts), sum(cores) / len(cores)
+    # Half of it is for the cores that were busy, or would be for one: a nearly idle node says little of what a core takes.
+    core_w = mean_w / 2 / max(mean_cores, 1.0)
+    prior = [mean_w - core_w * mean_cores, core_w] if declared is None else [declared.idle_w, declared.core_w]
     prior_error = [max(_PRIOR_RANGE * value, 1e-6) for value in prior]
     # All samples are as sure as each other: little energy, or none where the meter stood still, is not known any better.
     noise = [max(LEAST_NOISE * mean_w, 1e-9)] * len(watts)

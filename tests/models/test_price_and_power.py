@@ -49,6 +49,17 @@ def test_while_utilisation_has_not_varied_the_total_is_known_and_its_parts_are_n
     assert idle.error / idle.value > 0.3 > 0.03 > here.error / here.value
 
 
+def test_a_node_that_was_nearly_idle_does_not_make_a_core_take_many_times_its_watts():
+    power = Power()
+    for _ in range(4):
+        power = power.after(energy(0.01))
+    idle, busy = (power.node("node", busy_cores=cores) for cores in (0.01, 2.0))
+    assert isinstance(idle, Estimate)
+    assert isinstance(busy, Estimate)
+    assert busy.value < 3 * idle.value
+    assert busy.error > busy.value / 3
+
+
 def test_a_meter_that_stood_still_for_a_while_is_a_sample_like_another():
     power = Power()
     for joules in (0.0, 120.0, 0.0, 120.0):
