@@ -65,7 +65,7 @@ class Effort:
     walks: int
 
 
-IN_FULL, QUICK = Effort(0.25, 3, 6, walks=2), Effort(0.1, 2, 3, walks=1)
+IN_FULL, QUICK = Effort(0.2, 2, 6, walks=2), Effort(0.1, 2, 3, walks=1)
 
 
 @dataclass(frozen=True)
