@@ -280,8 +280,27 @@ class Stop(Command):
     kind: Literal["stop"] = "stop"
 
 
+class Withdraw(Message):
+    """Take a command back that gives nodes, for they are needed elsewhere, or the job is to shrink instead.
+
+    The job gives up waiting for them and reports `Failed`. What the application has been asked for already goes on to `Done`;
+    a command that has not come yet is refused.
+
+    Attributes
+    ----------
+    id
+        The command's.
+    why
+        For a person to read.
+    """
+
+    kind: Literal["withdraw"] = "withdraw"
+    id: CommandId
+    why: Line
+
+
 FromSupervisor = Register | Sample | Acknowledged | Refused | Done | Failed | Ended
-FromAgent = Registered | Unknown | Rejected | Resize | Balance | Stop
+FromAgent = Registered | Unknown | Rejected | Resize | Balance | Stop | Withdraw
 _FROM_SUPERVISOR: dict[str, type[FromSupervisor]] = kinds_of(FromSupervisor)
 _FROM_AGENT: dict[str, type[FromAgent]] = kinds_of(FromAgent)
 

@@ -30,6 +30,7 @@ from flexmpi.protocol.messages import (
     Sample,
     Stop,
     Unknown,
+    Withdraw,
     decode_from_agent,
 )
 
@@ -96,6 +97,14 @@ class CarryOut:
 
 
 @dataclass(frozen=True)
+class TakeBack:
+    """A command that is being carried out is to be given up, if the application has not been asked yet."""
+
+    command: AnyCommand
+    why: str
+
+
+@dataclass(frozen=True)
 class Problem:
     """Something a person should know of the agent, once."""
 
@@ -107,7 +116,7 @@ class Joined:
     """The agent knows the job, as it did not before."""
 
 
-Act = Send | Prove | CarryOut | Problem | Joined
+Act = Send | Prove | CarryOut | TakeBack | Problem | Joined
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,6 +253,8 @@ class Conversation:
                 return self._prove() if self.state is State.KNOWN else []
             case Rejected():
                 return self._rejected(message)
+            case Withdraw():
+                return self._withdrawn(message, nodes)
             case _:
                 return self._command(message, nodes)
 
@@ -270,6 +281,14 @@ class Conversation:
         if (why := self.fence.take(command.epoch)) is not None:
             return self.refused(command, why)
         return [CarryOut(command)]
+
+    def _withdrawn(self, message: Withdraw, nodes: Held) -> list[Act]:
+        """Give a command up; one that is over is answered as ever, and one that has not come is refused when it does."""
+        if (command := self.unfinished.get(message.id)) is not None:
+            return [TakeBack(command, message.why)]
+        if (answer := self._answers.get(message.id)) is not None:
+            return self._say(_as_of_now(answer, nodes))
+        return self._answer(Refused(id=message.id, why=message.why, epoch=self.fence.newest))
 
     # What the job says.
 

@@ -36,6 +36,7 @@ from flexmpi.runtime.agent_conversation import (
     Problem,
     Prove,
     Send,
+    TakeBack,
 )
 from flexmpi.runtime.agent_orders import Order, Ordered, held_nodes
 from flexmpi.runtime.eventlog import EventLog
@@ -102,6 +103,7 @@ class AgentLink:
         self._look_at = 0.0
         self._seen: object = None
         self._warned: set[str] = set()
+        self._orders: dict[str, Order] = {}
 
     def start(self) -> None:
         """Look for the agent from now on."""
@@ -236,6 +238,8 @@ class AgentLink:
                         self._tasks.spawn(self._prove(self._connection))
                 case CarryOut(command):
                     self._begin(command)
+                case TakeBack(command, why):
+                    self._orders[command.id].take_back(why)
                 case Problem(what):
                     self._problem(f"agent at {self._address()}: {what}")
                 case Joined():
@@ -264,11 +268,13 @@ class AgentLink:
             self._do(self._conversation.refused(command, str(error)))
         else:
             self._note(command, "taken")
+            self._orders[command.id] = order
             self._do(self._conversation.taken(command))
             self._tasks.spawn(self._finish(order, command))
 
     async def _finish(self, order: Order, command: AnyCommand) -> None:
         outcome = await order.outcome()
+        del self._orders[command.id]
         if outcome.why is None:
             self._note(command, "done")
             self._do(self._conversation.done(command, self._nodes(), cost=outcome.cost))

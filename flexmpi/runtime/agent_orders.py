@@ -117,6 +117,11 @@ class Order:
         empty = [node for node in command.leave if node not in changes]
         job.grant.settle(given=(), left=empty, used=job.roster.occupied())
 
+    def take_back(self, why: str) -> None:
+        """Give up waiting for nodes; what the application has been asked for already goes on."""
+        if self._wanted is not None:
+            self._job.reconfigurer.withdraw(self._wanted, why=why)
+
     async def outcome(self) -> Outcome:
         """Wait until it has been carried out, with all nodes given back that it leaves, or until it has failed."""
         wanted = self._wanted

@@ -104,6 +104,8 @@ class Execution:
     def _check_newcomers(self) -> None:
         """Raise if the newcomers cannot join any more, or have declared other objects than the application."""
         job, wanted = self._job, self._wanted
+        if wanted.withdrawn is not None:
+            raise MembershipError(wanted.withdrawn)
         if wanted.lost:
             raise MembershipError(f"{wanted.loss} before it joined")
         if job.application.finished:
@@ -250,7 +252,8 @@ class Execution:
             raise MembershipError(ended if job.application.finished else f"{wanted.loss} before it joined")
 
     def _interrupted(self) -> bool:
-        return bool(self._wanted.lost) or self._job.application.finished
+        wanted = self._wanted
+        return bool(wanted.lost) or wanted.withdrawn is not None or self._job.application.finished
 
     def _replied(self) -> bool:
         """Whether rank 0 has agreed to an offer, cannot carry it out in this loop, or refuses it."""

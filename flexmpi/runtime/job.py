@@ -171,6 +171,9 @@ class Job(Protocol):
     async def start_process_set(self, node: str | None, size: int) -> list[RankId]:
         """Start ranks on a node, or for None on a new node of the provider's choice, and return them."""
 
+    def give_up_nodes(self, nodes: Collection[str]) -> None:
+        """Wait no longer for these nodes where they have not been granted yet."""
+
     async def stopped(self, ranks: Collection[RankId]) -> list[RankId]:
         """Return those of these ranks whose process a signal or a debugger has stopped."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from flexmpi.errors import MembershipError
 from flexmpi.protocol.frames import Message
@@ -40,6 +40,7 @@ class Launchers:
         self._wanted: set[int] = set()
         self._node_of: dict[int, str] = {}
         self._starting: dict[str, asyncio.Task[str]] = {}
+        self._given_up: set[str] = set()
         self._stopped: dict[str, list[int]] = {}
         self._going: dict[int, str] = {}
 
@@ -71,6 +72,7 @@ class Launchers:
         if node in self.lines:
             return node
         if node not in self._starting:
+            self._given_up.discard(node)
             self._starting[node] = asyncio.create_task(self._start_patiently(node))
             self._starting[node].add_done_callback(lambda _: self._starting.pop(node))
         return await asyncio.shield(self._starting[node])
@@ -80,7 +82,8 @@ class Launchers:
             try:
                 return await self._start(node)
             except MembershipError:
-                await asyncio.sleep(FIRST_PAUSE_S * 2**attempt)
+                if await self._until(lambda: node in self._given_up, limit_s=FIRST_PAUSE_S * 2**attempt):
+                    raise
         return await self._start(node)
 
     async def _start(self, node: str | None) -> str:
@@ -90,7 +93,9 @@ class Launchers:
         try:
             await self._provider.start_launcher(request, node, addresses=self._gateway.addresses, key=self._gateway.key)
             node_of, failure, limit_s = self._node_of, self._provider.failure, self._provider.limit_s
-            in_time = await self._until(lambda: request in node_of or failure(request) is not None, limit_s=limit_s)
+            in_time = await self._until(
+                lambda: request in node_of or failure(request) is not None or node in self._given_up, limit_s=limit_s
+            )
             if request not in node_of:
                 why = await self._withdraw(request, node)
                 when = "" if in_time else f" within {limit_s:g} s"
@@ -98,6 +103,10 @@ class Launchers:
         finally:
             self._wanted.discard(request)
         return self._node_of[request]
+
+    def give_up(self, nodes: Collection[str]) -> None:
+        """Wait no longer for these nodes: those that are being asked for are refused at once."""
+        self._given_up.update(node for node in nodes if node in self._starting)
 
     async def _withdraw(self, request: int, node: str | None) -> str:
         """Give a request up, see that nothing comes of it any more, and return why it failed."""

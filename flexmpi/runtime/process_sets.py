@@ -151,6 +151,11 @@ class ProcessSets:
         if (pset := self._roster.psets.get(number)) is not None:
             self.tell_launcher(pset.node, "kill", pset=number)
 
+    def give_up(self, nodes: Collection[str]) -> None:
+        """Wait no longer for these nodes where they have not been granted yet."""
+        self._launchers.give_up(nodes)
+        self._tasks.notify()
+
     def let_go(self, node: str, *, if_idle: bool = False) -> None:
         """Have a node's launcher end, so that its node is free; with ``if_idle`` unless a process set lives there."""
         if not (if_idle and self._is_used(node)):

@@ -81,6 +81,8 @@ class Reconfiguration:
         How far each rank that takes part has come, by its own report.
     left
         The node of each rank number that left, once it has.
+    withdrawn
+        Why it is not wanted any more, if so.
     figures
         What rank 0 reported when all was done: seconds of each phase, bytes moved, the iteration.
     """
@@ -113,6 +115,7 @@ class Reconfiguration:
     start_s: float | None = None
     figures: dict[str, Any] = field(default_factory=dict)
     why: str | None = None
+    withdrawn: str | None = None
 
     @property
     def newcomers(self) -> list[RankId]:
@@ -160,6 +163,12 @@ class Reconfiguration:
         if not self.over:
             self.step(Stage.FAILED)
             self.why = why
+
+    def withdraw(self, why: str) -> bool:
+        """Note that it is not wanted any more, and return whether it is given up: what the application was asked for goes on."""
+        if self.stage in (Stage.QUEUED, Stage.STARTING, Stage.ASSEMBLING):
+            self.withdrawn = why
+        return self.withdrawn is not None
 
     def summary(self) -> str:
         """Say in a few words what it does, for the reply to whoever asked."""

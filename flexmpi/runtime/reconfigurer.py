@@ -136,6 +136,16 @@ class Reconfigurer:
         self.job.notify()
         return wanted
 
+    def withdraw(self, wanted: Reconfiguration, *, why: str) -> None:
+        """Give up a change that is not wanted any more, with the nodes that it waits for; the application may be changing."""
+        if wanted in self.queue:
+            self.queue.remove(wanted)
+            wanted.fail(why)
+            self.job.reconfigured(wanted)
+        elif wanted.withdraw(why):
+            self.job.give_up_nodes([node for node, change in wanted.changes.items() if change > 0])
+            self.job.notify()
+
     def request_balance(self, *, cause: str) -> Reconfiguration:
         """Queue a balancing of the load.
 
@@ -188,7 +198,7 @@ class Reconfigurer:
             try:
                 await self._carry_out(self.current)
             except FlexMPIError as error:
-                self._abandon(self.current, str(error))
+                self._abandon(self.current, self.current.withdrawn or str(error))
             except asyncio.CancelledError:
                 self.current.fail("the application ended first")
                 self.job.reconfigured(self.current)
@@ -205,7 +215,9 @@ class Reconfigurer:
 
     async def _carry_out(self, wanted: Reconfiguration) -> None:
         job, roster = self.job, self.job.roster
-        await job.until(lambda: job.application.loop is not None or job.application.finished)
+        await job.until(
+            lambda: job.application.loop is not None or job.application.finished or wanted.withdrawn is not None
+        )
         self._check_still_possible(wanted)
         wanted.ranks_before, wanted.nodes_before = len(roster.members), len(roster.occupied())
         wanted.leaving = roster.leavers({node: -change for node, change in wanted.changes.items() if change < 0})
@@ -218,6 +230,8 @@ class Reconfigurer:
         wanted.step(Stage.DONE)
 
     def _check_still_possible(self, wanted: Reconfiguration) -> None:
+        if wanted.withdrawn is not None:
+            raise MembershipError(wanted.withdrawn)
         if self.job.application.finished:
             raise MembershipError("the application ended first")
         if self.job.application.obstacle is not None and not wanted.balance:

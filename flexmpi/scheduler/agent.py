@@ -29,14 +29,14 @@ from flexmpi.protocol.messages import (
 )
 from flexmpi.protocol.requests import AnyRequest, HistoryRow, Mode, Reply, Request, decode_to_agent
 from flexmpi.protocol.slurm_commands import Submission
+from flexmpi.scheduler.deciding import Question, Verdict, decide
 from flexmpi.scheduler.desk import Desk
-from flexmpi.scheduler.elastic import Decision, View
+from flexmpi.scheduler.elastic import View
 from flexmpi.scheduler.journal import LARGEST_BELIEVED_EPOCH, Journal, fresh_id
 from flexmpi.scheduler.ledger import Ledger, Timing
 from flexmpi.scheduler.managers import Lender, ResourceManager
 from flexmpi.scheduler.orderbook import OrderBook
 from flexmpi.scheduler.policies import NEEDS_ALL_JOBS, POLICIES
-from flexmpi.scheduler.policies.capping import under_cap
 from flexmpi.scheduler.power import Power
 from flexmpi.scheduler.server import Server
 from flexmpi.scheduler.settings import AgentSettings
@@ -46,10 +46,7 @@ from flexmpi.scheduler.view import (
     Bounds,
     build_view,
     free_nodes,
-    give_back,
     still_free,
-    within_bounds,
-    without_growth,
 )
 
 log = logging.getLogger("flexmpi.agent")
@@ -161,7 +158,7 @@ class Agent:
         else:
             self._say_once(None)
             self.orders.free_what_was_left()
-            self._act(self._decide())
+            self._act(decide(self._question()))
         self.ledger.deliver(self.now())
         self.flush()
 
@@ -201,22 +198,25 @@ class Agent:
             rules=self.rules,
         )
 
-    def _decide(self) -> tuple[Decision, ...]:
-        view = self.view()
-        if self.mode == "off":
-            return give_back(view)
-        if self.policy in NEEDS_ALL_JOBS and "jobs" in self.snapshot.hidden:
-            self._say_once(f"policy {self.policy} decides nothing: {SEE_ALL}")
-            return under_cap((), view)
-        decisions = under_cap(within_bounds(POLICIES[self.policy](view), view, self._bounds), view)
-        return without_growth(decisions) if self.mode == "drain" else decisions
+    def _question(self) -> Question:
+        return Question(
+            view=self.view(),
+            mode=self.mode,
+            policy=self.policy,
+            bounds=self._bounds,
+            sees_all="jobs" not in self.snapshot.hidden,
+        )
 
-    def _act(self, decisions: tuple[Decision, ...]) -> None:
+    def _act(self, verdict: Verdict) -> None:
+        if verdict.is_blind:
+            self._say_once(f"policy {self.policy} decides nothing: {SEE_ALL}")
         cause = "mode off" if self.mode == "off" else f"policy {self.policy}"
         if self.mode == "observe":
-            self.orders.observe(decisions, cause)
+            self.orders.observe(verdict.decisions, cause)
             return
-        for decision in decisions:
+        for key, why in verdict.taken_back.items():
+            self.orders.withdraw(key, why)
+        for decision in verdict.decisions:
             try:
                 self.orders.resize(decision, cause=f"{cause}: {decision.why}", order_id=fresh_id())
             except CommandError as error:

@@ -54,6 +54,8 @@ class ElasticJob:
         Nodes that it has left and that the resource manager has not freed yet: on their way out.
     joining, leaving
         Nodes that an open order gives it or takes from it.
+    returning
+        Those of `joining` that would be free again if that order were taken back; None where there is none that can be.
     suitable
         The nodes it could be given, by partition and constraint.
     may_grow, may_shrink
@@ -84,6 +86,7 @@ class ElasticJob:
     departing: tuple[str, ...] = ()
     joining: tuple[str, ...] = ()
     leaving: tuple[str, ...] = ()
+    returning: tuple[str, ...] | None = None
     minimum_nodes: int
     maximum_nodes: int
     suitable: frozenset[str] = frozenset()

@@ -63,8 +63,10 @@ class Member:
         Of each node it holds, by its own word; its floor first.
     arriving, departing
         Nodes that the manager has for it and it has not told of: on their way in; or out, as it has left them.
-    changed_at, wait_until
-        When it last changed, and until when it is left alone after failures.
+    changed_at
+        When it last changed.
+    wait_until, grow_from
+        Until when it is left alone after failures, and when it may grow again: growth that failed keeps nobody from shrinking.
     node_seconds
         What it has used, as far as the agent has seen.
     samples
@@ -87,6 +89,7 @@ class Member:
     changed_at: float | None = None
     failures: int = 0
     wait_until: float = 0.0
+    grow_from: float = 0.0
     misses: int = 0
     node_seconds: float = 0.0
     latest: Sample | None = None
@@ -249,21 +252,28 @@ class Ledger:
         """Return the open orders of a job."""
         return [order for order in self.orders.values() if order.key == key]
 
+    def withdraw(self, order: Order, why: str, now: float) -> None:
+        """Take an order back; it is over when the job says so."""
+        order.withdrawn = why
+        if order.key in self.members:
+            self._send(order, now)
+
     def deliver(self, now: float) -> None:
-        """Send what has not been sent, and again what was not acknowledged; give up what takes too long."""
+        """Send what has not been sent, and again what was not answered; give up what takes too long."""
         for order in list(self.orders.values()):
             member = self.members.get(order.key)
             if now - order.decided_at > self.timing.limit_s:
                 self._close(order, Stage.FAILED, now, why=f"it was not carried out within {self.timing.limit_s:g} s")
-            elif member is not None and order.stage is Stage.DECIDED and self._is_due(order, now):
+            elif member is not None and self._is_due(order, now):
                 self._send(order, now)
 
     def _is_due(self, order: Order, now: float) -> bool:
-        return order.sent_at is None or now - order.sent_at >= self.timing.acknowledge_s
+        awaits_answer = order.stage is Stage.DECIDED or order.withdrawn is not None
+        return awaits_answer and (order.sent_at is None or now - order.sent_at >= self.timing.acknowledge_s)
 
     def _send(self, order: Order, now: float) -> None:
         order.sent_at = now
-        self.outgoing.append((self.members[order.key].connection, order.command))
+        self.outgoing.append((self.members[order.key].connection, order.message))
 
     def _close(self, order: Order, stage: Stage, now: float, *, why: str | None = None, cost: object = None) -> None:
         order.step(stage)
@@ -275,12 +285,13 @@ class Ledger:
         if member is None:
             return
         member.changed_at = now
-        if stage is Stage.FAILED and not order.by_hand:
-            back_off = min(2**member.failures, LARGEST_BACK_OFF)
+        if stage is Stage.FAILED and not order.by_hand and order.withdrawn is None:
+            member.grow_from = now + self.timing.retry_s * min(2**member.failures, LARGEST_BACK_OFF)
             member.failures += 1
-            member.wait_until = now + self.timing.retry_s * back_off
+            if not order.only_gives:
+                member.wait_until = member.grow_from
         elif stage is Stage.DONE:
-            member.failures, member.wait_until = 0, 0.0
+            member.failures, member.wait_until, member.grow_from = 0, 0.0, 0.0
             member.decided = f"{order.what} ({order.command.cause})"
             if order.cost is not None:
                 member.costs = (*member.costs, order.cost)[-COSTS_KEPT:]
@@ -346,7 +357,14 @@ class Ledger:
     def may_grow(self, member: Member, now: float) -> bool:
         """Whether a job may grow now: its cool-down is over too."""
         rested = member.changed_at is None or now - member.changed_at >= self.timing.cool_down_s
-        return rested and self.may_change(member, now)
+        return rested and now >= member.grow_from and self.may_change(member, now)
+
+    def withdrawable(self, member: Member, now: float) -> Order | None:
+        """Return the open order of a job that can be taken back: it gives nodes only, and the job is heard from."""
+        orders = self.orders_of(member.key)
+        if len(orders) != 1 or not orders[0].only_gives or orders[0].withdrawn is not None:
+            return None
+        return orders[0] if now - member.heard_at <= self.timing.silent_s else None
 
     def take_outgoing(self) -> Iterator[tuple[bytes, FromAgent]]:
         """Hand over what is to be sent."""

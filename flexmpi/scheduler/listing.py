@@ -68,11 +68,12 @@ def _elastic_row(job: Job, member: Member, group: tuple[Job, ...], ledger: Ledge
 def _what_happens(member: Member, ledger: Ledger, *, now: float) -> str | None:
     """Say what is under way for a job, or why it is left alone."""
     if orders := ledger.orders_of(member.key):
-        return f"{orders[0].what}: {orders[0].stage.value}"
+        return f"{orders[0].what}: {orders[0].withdrawn or orders[0].stage.value}"
     if now - member.heard_at > ledger.timing.silent_s:
         return f"not heard from for {now - member.heard_at:.0f} s"
-    if now < member.wait_until:
-        return f"left alone for {member.wait_until - now:.0f} s after a change that failed"
+    if now < member.grow_from:
+        what = "left alone" if now < member.wait_until else "does not grow"
+        return f"{what} for {member.grow_from - now:.0f} s after a change that failed"
     return None
 
 

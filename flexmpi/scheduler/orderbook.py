@@ -94,6 +94,13 @@ class OrderBook:
         self._give(order)
         return order
 
+    def withdraw(self, key: str, why: str) -> None:
+        """Take back what gives nodes to a job; the journal has it when the job says what came of it."""
+        order = self._ledger.withdrawable(self._ledger.members[key], self._now())
+        if order is not None:
+            log.info("taking back: %s (%s) [%s]", order.what, why, order.id)
+            self._ledger.withdraw(order, f"taken back: {why}", self._now())
+
     def close(self, order: Order) -> None:
         """Write down what became of an order."""
         outcome: Outcome = "done" if order.stage is Stage.DONE else "failed"

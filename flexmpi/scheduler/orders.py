@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from flexmpi.protocol.messages import Balance, Cost, Resize, Stop
+from flexmpi.protocol.messages import Balance, Cost, Resize, Stop, Withdraw
 
 AnyCommand = Resize | Balance | Stop
 
@@ -49,7 +49,9 @@ class Order:
     inherited
         An earlier agent gave it, and what became of it is not known yet.
     sent_at
-        When it was sent last.
+        When it was sent last, or its withdrawal.
+    withdrawn
+        Why it is taken back, if it is; the job says what comes of that.
     """
 
     key: str
@@ -62,6 +64,7 @@ class Order:
     inherited: bool = False
     stage: Stage = Stage.DECIDED
     sent_at: float | None = None
+    withdrawn: str | None = None
     ended_at: float | None = None
     why: str | None = None
     cost: Cost | None = None
@@ -80,6 +83,16 @@ class Order:
     def leaving(self) -> tuple[str, ...]:
         """The nodes it takes from the job."""
         return self.command.leave if isinstance(self.command, Resize) else ()
+
+    @property
+    def only_gives(self) -> bool:
+        """Whether it gives nodes and takes none."""
+        return bool(self.joining) and not self.leaving
+
+    @property
+    def message(self) -> AnyCommand | Withdraw:
+        """What the job is told of it."""
+        return self.command if self.withdrawn is None else Withdraw(id=self.id, why=self.withdrawn)
 
     @property
     def is_over(self) -> bool:

@@ -8,6 +8,7 @@ from statistics import fmean
 
 from flexmpi.scheduler.elastic import ASSUMED_STALL_S, ASSUMED_START_S, Decision, ElasticJob, MoveCost, Rules, View
 from flexmpi.scheduler.ledger import Ledger, Member
+from flexmpi.scheduler.orders import Order
 from flexmpi.scheduler.power import UNCAPPED, Power, drawn_by_others
 from flexmpi.scheduler.state import JobState, Snapshot
 from flexmpi.scheduler.supply import (
@@ -101,6 +102,7 @@ def _elastic(
     job, said = member.job, member.said
     orders = ledger.orders_of(member.key)
     runs = job.state is JobState.RUNNING
+    withdrawable = ledger.withdrawable(member, now) if runs else None
     return ElasticJob(
         key=member.key,
         job_id=job.job_id,
@@ -114,6 +116,7 @@ def _elastic(
         departing=member.departing,
         joining=tuple(node for order in orders for node in order.joining),
         leaving=tuple(node for order in orders for node in order.leaving),
+        returning=None if withdrawable is None else _returning(withdrawable, member, snapshot),
         minimum_nodes=said.minimum_nodes,
         maximum_nodes=said.maximum_nodes,
         suitable=suitable_nodes(job, snapshot) & frozenset(inside),
@@ -125,6 +128,13 @@ def _elastic(
         iterations_left=_iterations_left(member),
         weight=rules.weights.get(job.account or "", 1.0),
     )
+
+
+def _returning(order: Order, member: Member, snapshot: Snapshot) -> tuple[str, ...]:
+    """Return the nodes of an order that nobody else has: idle, or the job's or its companions' already."""
+    idle = {node.name for node in snapshot.nodes if node.is_free}
+    own = {node for job in (member.job, *member.companions) for node in job.nodes}
+    return tuple(node for node in order.joining if node in own or node in idle)
 
 
 def _iterations_left(member: Member) -> int | None:

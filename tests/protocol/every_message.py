@@ -163,6 +163,7 @@ FROM_AGENT: list[st.SearchStrategy[Any]] = [
     resizes(),
     st.builds(messages.Balance, **commands),
     st.builds(messages.Stop, **commands),
+    st.builds(messages.Withdraw, id=names, why=texts),
 ]
 REQUESTS: list[st.SearchStrategy[Any]] = [
     st.builds(requests.Jobs, **asked),

@@ -28,6 +28,7 @@ from flexmpi.protocol.messages import (
     Sample,
     Stop,
     Unknown,
+    Withdraw,
 )
 from flexmpi.protocol.wire import encode
 from flexmpi.runtime.agent_conversation import (
@@ -48,6 +49,7 @@ from flexmpi.runtime.agent_conversation import (
     Prove,
     Send,
     State,
+    TakeBack,
 )
 
 FACTS = Facts(
@@ -263,6 +265,23 @@ def test_a_command_that_comes_while_a_job_registers_is_answered_when_it_is_known
     assert talk.job.taken(command) == []
     talk.job.proved("credential", ONE)
     assert said(talk.hear(Registered(epoch=0))) == [Acknowledged(id="1")]
+
+
+def test_a_command_is_taken_back_while_it_is_under_way_and_answered_as_ever_when_it_is_over() -> None:
+    talk = Talk().known()
+    command = talk.begun(order())
+    withdrawal = Withdraw(id=command.id, why="needed")
+    assert talk.hear(withdrawal) == [TakeBack(command, "needed")]
+    assert talk.hear(withdrawal) == [TakeBack(command, "needed")]
+    (failed,) = said(talk.job.failed(command, ONE, why="needed"))
+    assert said(talk.hear(withdrawal)) == [failed.model_copy(update={"nodes": TWO})]
+
+
+def test_a_command_that_comes_after_its_withdrawal_is_refused() -> None:
+    talk = Talk().known(epoch=3)
+    refused = Refused(id="1", why="needed", epoch=3)
+    assert said(talk.hear(Withdraw(id="1", why="needed"))) == [refused]
+    assert said(talk.hear(order(epoch=4))) == [refused]
 
 
 def test_a_thousand_commands_are_remembered_and_those_under_way_always() -> None:

@@ -28,6 +28,7 @@ from flexmpi.protocol.messages import (
     Sample,
     Stop,
     Unknown,
+    Withdraw,
 )
 from tests.agents import ScriptedAgent
 from tests.applications import PROGRAMS, Application, wait_until
@@ -167,6 +168,35 @@ def test_a_change_that_fails_is_told_with_the_reason_and_the_node_is_not_held(ag
     assert failed.id == command.id
     assert "new ranks were not ready within 2 s" in failed.why
     assert (held(failed.nodes), failed.cost) == ({"n1": 2}, None)
+
+
+def test_a_change_that_is_taken_back_ends_at_once_and_makes_way_for_another(agent, job, sleeping_newcomers):
+    job("--ready-timeout=300", program=sleeping_newcomers)
+    agent.admit()
+    command = agent.resize(add=("n2",))
+    agent.until(Acknowledged, id=command.id)
+    while held(agent.until(Sample).nodes) != {"n1": 2, "n2": 0}:
+        pass  # its launcher is there, and the ranks sleep
+    behind = agent.resize(add=("n3",))
+    agent.until(Acknowledged, id=behind.id)
+    agent.tell(Withdraw(id=behind.id, why="taken back: not its turn yet"))
+    failed = agent.until(Failed)
+    assert (failed.id, failed.why) == (behind.id, "taken back: not its turn yet")
+    agent.tell(Withdraw(id=command.id, why="taken back: job 9 can start then"))
+    failed = agent.until(Failed)
+    assert (failed.id, failed.why) == (command.id, "taken back: job 9 can start then")
+    assert (held(failed.nodes), failed.cost) == ({"n1": 2}, None)
+    agent.tell(Balance(id="balance", epoch=1, cause="test"))
+    agent.until(Done, id="balance")
+
+
+def test_a_change_that_is_done_is_not_taken_back(agent, job):
+    job()
+    agent.admit()
+    command = agent.resize(add=("n2",))
+    agent.carried_out(command)
+    agent.tell(Withdraw(id=command.id, why="taken back: too late"))
+    assert held(agent.until(Done, id=command.id).nodes) == {"n1": 2, "n2": 2}
 
 
 def test_an_agent_that_does_not_know_the_job_any_more_gets_a_new_registration(agent, job):

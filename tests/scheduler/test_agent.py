@@ -18,7 +18,7 @@ from flexmpi.errors import ConfigurationError
 from flexmpi.protocol.auth import Identity, SharedKey
 from flexmpi.protocol.contact import Card, publish
 from flexmpi.protocol.keys import agent_keys, local_key
-from flexmpi.protocol.messages import Done, Failed, Registered, Rejected, Resize, Unknown
+from flexmpi.protocol.messages import Done, Failed, Registered, Rejected, Resize, Unknown, Withdraw
 from flexmpi.protocol.requests import (
     Accepted,
     Expand,
@@ -162,6 +162,32 @@ def test_a_lone_job_grows_shrinks_for_one_that_waits_and_grows_back(tmp_path: Pa
             world.manager.cancel(rigid)
             back = await elastic.resized()
             assert set(back.add) == set(shrunk.leave)
+
+    play(test)
+
+
+def test_growth_that_does_not_come_about_is_taken_back_for_a_job_that_waits(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with a_world(tmp_path, policy="fill") as world:
+            elastic, person = world.job(world.submit()), world.person()
+            await elastic.joined()
+            growth = await elastic.heard(Resize)
+            await elastic.taken(growth)
+            rigid = world.submit(nodes=5)
+            withdrawn = await elastic.heard(Withdraw)
+            assert (withdrawn.id, withdrawn.why) == (growth.id, f"taken back: job {rigid} can start then")
+            # It is said again until the job has answered.
+            assert await elastic.heard(Withdraw) == withdrawn
+            await elastic.give_up(growth, withdrawn.why)
+            await world.until(
+                lambda: len(world.manager.snapshot().job_of[rigid].nodes) == 5, what="the rigid job has its nodes"
+            )
+            history = await person.ask(History)
+            assert isinstance(history, HistoryList)
+            assert [(entry.outcome, entry.why) for entry in history.entries] == [("failed", withdrawn.why)]
+            # It was no failure: there is no back-off, which is 1000 s here.
+            world.manager.cancel(rigid)
+            assert len((await elastic.heard(Resize)).add) == 5
 
     play(test)
 

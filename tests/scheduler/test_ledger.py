@@ -22,11 +22,12 @@ from flexmpi.protocol.messages import (
     Registered,
     Resize,
     Unknown,
+    Withdraw,
 )
 from flexmpi.protocol.messages import Sample as SampleMessage
+from flexmpi.scheduler.deciding import Question, decide
 from flexmpi.scheduler.ledger import Ledger, Timing
 from flexmpi.scheduler.orders import Order, Stage
-from flexmpi.scheduler.policies import POLICIES
 from flexmpi.scheduler.state import Job, JobState, Node, NodeState, Snapshot
 from flexmpi.scheduler.supply import Territory
 from flexmpi.scheduler.view import Bounds, build_view, free_nodes, still_free
@@ -44,7 +45,7 @@ class SimulatedJob:
     low: int
     high: int
     fence: Fence = field(default_factory=Fence)
-    memory: dict[str, Acknowledged | Done | Failed] = field(default_factory=dict)
+    memory: dict[str, Acknowledged | Done | Failed | Refused] = field(default_factory=dict)
     working: list[tuple[float, Resize]] = field(default_factory=list)
     going: dict[str, float] = field(default_factory=dict)
     registered: bool = False
@@ -85,6 +86,8 @@ class SimulatedJob:
                 return self.greet()
             case Resize() if message.id in self.memory:
                 return self.memory[message.id]
+            case Withdraw():
+                return self.give_up(message)
             case Resize():
                 if (why := self.fence.take(message.epoch)) is not None:
                     return Refused(id=message.id, why=why, epoch=self.fence.newest)
@@ -92,6 +95,15 @@ class SimulatedJob:
                 self.working.append((now + taking_s, message))
                 return self.memory[message.id]
         return None
+
+    def give_up(self, message: Withdraw) -> object:
+        """Fail what is being carried out; what is over is said again, and what has not come yet is refused."""
+        for due in [each for each in self.working if each[1].id == message.id]:
+            self.working.remove(due)
+            self.memory[message.id] = Failed(id=message.id, why=message.why, nodes=self.held)
+        if message.id not in self.memory:
+            self.memory[message.id] = Refused(id=message.id, why=message.why, epoch=self.fence.newest)
+        return self.memory[message.id]
 
 
 class SimulatedWorld:
@@ -106,7 +118,7 @@ class SimulatedWorld:
         self.numbers = iter(range(1, 10_000))
         self.post: list[tuple[float, int, bool, object]] = []
         self.journal: dict[str, tuple[Order, str]] = {}
-        self.epoch = 0
+        self.epoch = self.withdrawn = 0
         self.restart()
 
     def restart(self) -> None:
@@ -256,7 +268,13 @@ class SimulatedWorld:
             settle_s=2.0,
             now=self.now,
         )
-        for decision in POLICIES[self.policy](view):
+        verdict = decide(Question(view=view, mode="on", policy=self.policy, bounds=Bounds()))
+        for key, why in verdict.taken_back.items():
+            order = self.ledger.withdrawable(self.ledger.members[key], self.now)
+            assert order is not None
+            self.ledger.withdraw(order, why, self.now)
+            self.withdrawn += 1
+        for decision in verdict.decisions:
             self.epoch = max(self.epoch, self.ledger.newest_epoch) + 1
             command = Resize(
                 id=f"order{len(self.journal)}", epoch=self.epoch, cause="", add=decision.add, leave=decision.leave
@@ -323,6 +341,49 @@ def test_whatever_is_lost_late_or_killed_no_node_goes_to_two_and_all_come_to_use
     assert {member.job.job_id for member in world.ledger.members.values()} == {job.job_id for job in alive}
     idle = [node for node, owners in world.taken().items() if not owners]
     assert not idle or all(len(job.nodes) == job.high for job in alive)
+
+
+def test_orders_are_taken_back_in_such_a_world() -> None:
+    world = SimulatedWorld(7, policy="fill", loss=0.1)
+    for _ in range(300):
+        world.second()
+    assert world.withdrawn > 0
+
+
+def test_growth_that_failed_keeps_a_job_from_growing_and_not_from_shrinking() -> None:
+    world = SimulatedWorld(1, policy="triggered", loss=0.0)
+    world.jobs[1] = SimulatedJob(1, ["node0"], 1, 6)
+    while not world.ledger.members:
+        world.second(quiet=True)
+    (member,) = world.ledger.members.values()
+
+    def fails(name: str, **fields: tuple[str, ...]) -> None:
+        command = Resize(id=name, epoch=9, cause="", **fields)
+        world.ledger.order(Order(key=member.key, job_id=1, command=command, what="", decided_at=world.now))
+        world.ledger.hear(Failed(id=name, why="", nodes=()), connection=member.connection, now=world.now)
+
+    fails("1", add=("node1",))
+    assert world.ledger.may_change(member, world.now) and not world.ledger.may_grow(member, world.now)
+    later = world.now + TIMING.retry_s
+    assert world.ledger.may_grow(member, later)
+    fails("2", leave=("node1",))
+    assert not world.ledger.may_change(member, later)
+
+
+def test_growth_that_was_taken_back_is_no_failure() -> None:
+    world = SimulatedWorld(1, policy="triggered", loss=0.0)
+    world.jobs[1] = SimulatedJob(1, ["node0"], 1, 6)
+    while not world.ledger.members:
+        world.second(quiet=True)
+    (member,) = world.ledger.members.values()
+    command = Resize(id="1", epoch=9, cause="", add=("node1",))
+    world.ledger.order(Order(key=member.key, job_id=1, command=command, what="", decided_at=world.now))
+    order = world.ledger.withdrawable(member, world.now)
+    assert order is not None
+    world.ledger.withdraw(order, "needed", world.now)
+    assert world.ledger.withdrawable(member, world.now) is None
+    world.ledger.hear(Failed(id="1", why="needed", nodes=()), connection=member.connection, now=world.now)
+    assert world.ledger.may_grow(member, world.now)
 
 
 def test_an_order_goes_only_by_the_steps_of_its_table() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flexmpi.protocol.messages import Done, Ended, Failed, Held, Refused, Sample, Stop
+from flexmpi.protocol.messages import Acknowledged, Done, Ended, Failed, Held, Refused, Sample, Stop, Withdraw
 from tests.agents import ScriptedAgent
 from tests.applications import PROGRAMS, wait_until
 from tests.slurm.elastic_jobs import ElasticJob, idle_nodes
@@ -69,6 +69,24 @@ def test_a_node_that_is_not_granted_is_told_in_slurms_own_words(cluster, folder,
     assert (held(failed.nodes), failed.cost) == ({floor: 1}, None)
     assert job.companions() == []
     assert held(agent.carried_out(agent.resize(add=(free,))).nodes) == {floor: 1, free: 1}
+
+
+def test_a_node_that_is_waited_for_is_given_up_when_the_agent_takes_the_order_back(cluster, folder, agent):
+    job = ElasticJob(cluster, folder, f"--agent={agent.folder}", "--grant-timeout=600", "--grant-retries=9", *COUNTING)
+    floor = agent.admit().nodes[0].node
+    taken, other, free, *_ = (node for node in cluster.nodes if node != floor)
+    agent.carried_out(agent.resize(add=(other,)))
+    cluster.run("sbatch", "--exclusive", f"--nodelist={taken}", "--output=/dev/null", "--wrap=sleep 600")
+    wait_until(lambda: taken not in idle_nodes(cluster), what=f"{taken} is taken")
+    command = agent.resize(add=(taken, free))
+    agent.until(Acknowledged, id=command.id)
+    wait_until(lambda: len(job.companions()) == 3, what="both nodes are waited for")
+    agent.tell(Withdraw(id=command.id, why="taken back: job 9 can start then"))
+    failed = agent.until(Failed)
+    assert (failed.id, failed.why) == (command.id, "taken back: job 9 can start then")
+    assert held(failed.nodes) == {floor: 1, other: 1}
+    assert len(job.companions()) == 1
+    assert held(agent.carried_out(agent.resize(leave=(other,))).nodes) == {floor: 1}
 
 
 def test_a_node_that_slurm_takes_back_is_held_no_more(cluster, folder, agent):

@@ -19,6 +19,8 @@ class Seating:
         Free nodes that nobody waits for, in their order.
     leaving
         What each job gives back, and for whom.
+    kept_for
+        The nodes kept for each waiting job that can start with them, and with what is given back.
     reserved
         Nodes that are free, or on their way out of elastic jobs, and kept for those that wait.
     """
@@ -26,6 +28,7 @@ class Seating:
     free: list[str]
     leaving: dict[str, list[str]] = field(default_factory=dict)
     beneficiaries: dict[str, list[int]] = field(default_factory=dict)
+    kept_for: dict[int, list[str]] = field(default_factory=dict)
     reserved: set[str] = field(default_factory=set)
 
     def size(self, job: ElasticJob) -> int:
@@ -35,7 +38,7 @@ class Seating:
     def decisions(self) -> tuple[Decision, ...]:
         """Return what is given back, a decision a job."""
         return tuple(
-            Decision(key=key, leave=tuple(nodes), why=_for_whom(self.beneficiaries[key]))
+            Decision(key=key, leave=tuple(nodes), why=for_whom(self.beneficiaries[key]))
             for key, nodes in self.leaving.items()
         )
 
@@ -63,6 +66,8 @@ def seat_waiting(view: View) -> Seating:
             seating.beneficiaries.setdefault(key, []).append(waiting.job_id)
         if missing > 0 and not given:
             blocked |= waiting.suitable
+        else:
+            seating.kept_for[waiting.job_id] = kept
         coming -= set(kept)
         seating.reserved.update(kept)
         seating.free = [node for node in seating.free if node not in kept]
@@ -99,7 +104,8 @@ def _relative(job: ElasticJob, size: int) -> float:
     return (size - job.minimum_nodes) / span if span > 0 else 1.0
 
 
-def _for_whom(job_ids: Sequence[int]) -> str:
+def for_whom(job_ids: Sequence[int]) -> str:
+    """Say why nodes are given back: these jobs can start then."""
     return f"job{'s' if len(job_ids) > 1 else ''} {', '.join(map(str, job_ids))} can start then"
 
 
