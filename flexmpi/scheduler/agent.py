@@ -29,7 +29,7 @@ from flexmpi.protocol.messages import (
 )
 from flexmpi.protocol.requests import AnyRequest, HistoryRow, Mode, Reply, Request, decode_to_agent
 from flexmpi.protocol.slurm_commands import Submission
-from flexmpi.scheduler.deciding import Question, Verdict, decide
+from flexmpi.scheduler.deciding import Question, Verdict, decide, still_right
 from flexmpi.scheduler.desk import Desk
 from flexmpi.scheduler.elastic import View
 from flexmpi.scheduler.journal import LARGEST_BELIEVED_EPOCH, Journal, fresh_id
@@ -158,7 +158,7 @@ class Agent:
         else:
             self._say_once(None)
             self.orders.free_what_was_left()
-            self._act(decide(self._question()))
+            self._act(await self._decide())
         self.ledger.deliver(self.now())
         self.flush()
 
@@ -198,6 +198,12 @@ class Agent:
             rules=self.rules,
         )
 
+    async def _decide(self) -> Verdict:
+        """Decide in a thread: jobs and people are answered meanwhile, and what has become wrong by that is left out."""
+        asked = self._question()
+        verdict = await asyncio.to_thread(decide, asked)
+        return still_right(verdict, asked=asked, now=self._question())
+
     def _question(self) -> Question:
         return Question(
             view=self.view(),
@@ -233,6 +239,14 @@ class Agent:
     def send(self, connection: bytes, message: Reply | FromAgent) -> None:
         """Send a message to a connection."""
         self._server.send(connection, message)
+
+    def answer_later(self, make: Callable[[], Reply], connection: bytes) -> None:
+        """Send an answer that takes a while to make: that is done in a thread."""
+
+        async def answer() -> None:
+            self.send(connection, await asyncio.to_thread(make))
+
+        self._spawn(answer())
 
     # What people change.
 

@@ -1,9 +1,12 @@
-"""What the agent decides in a tick, from plain data to plain data: who gets or leaves nodes, which growth is taken back. Pure."""
+"""What the agent decides in a tick, from plain data to plain data: who gets or leaves nodes, which growth is taken back. Pure.
+
+It takes a while for many jobs, so it is done beside everything else, and its answer held against what is true by then.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flexmpi.protocol.requests import Mode
 from flexmpi.scheduler.elastic import Decision, View
@@ -49,6 +52,33 @@ class Verdict:
     decisions: tuple[Decision, ...] = ()
     taken_back: Mapping[str, str] = field(default_factory=dict)
     is_blind: bool = False
+
+
+def still_right(verdict: Verdict, *, asked: Question, now: Question) -> Verdict:
+    """Return what of a verdict may be carried out now: time has passed since it was asked for.
+
+    Nothing where mode, policy or cap are others by now. Else what each job can still do, with nodes that are still free, within
+    the limits and the cap; the next verdict has what is missing.
+    """
+    if (asked.mode, asked.policy, asked.view.power.cap_w) != (now.mode, now.policy, now.view.power.cap_w):
+        return Verdict()
+    view, bounds = now.view, now.bounds
+    possible = [decision for decision in verdict.decisions if _is_possible(decision, view)]
+    taken_back = {
+        key: why
+        for key, why in verdict.taken_back.items()
+        if (job := view.job_of.get(key)) is not None and job.returning is not None
+    }
+    return replace(verdict, decisions=under_cap(within_bounds(possible, view, bounds), view), taken_back=taken_back)
+
+
+def _is_possible(decision: Decision, view: View) -> bool:
+    job = view.job_of.get(decision.key)
+    if job is None or not (job.may_grow if decision.add else job.may_shrink):
+        return False
+    size = job.size + len(decision.add) - len(decision.leave)
+    in_range = size <= job.maximum_nodes if decision.add else size >= job.minimum_nodes
+    return in_range and set(decision.add) <= set(view.free) and set(decision.leave) <= set(job.removable)
 
 
 def decide(question: Question) -> Verdict:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from flexmpi.errors import CommandError, FlexMPIError
@@ -87,6 +88,9 @@ class Office(Protocol):
     def submit(self, submission: Submission) -> int:
         """Submit a job to the agent's own manager; raises CommandError where it has none."""
 
+    def answer_later(self, make: Callable[[], Reply], connection: bytes) -> None:
+        """Send an answer that takes a while to make, from plain data."""
+
     def send(self, connection: bytes, message: Reply | FromAgent) -> None:
         """Send a message."""
 
@@ -151,7 +155,7 @@ class Desk:
                 office.send(connection, power_draw(office.view(), office.snapshot))
             case Explain():
                 explained = self._member(request.job)
-                office.send(connection, explain(explained, office.view(), policy=office.policy))
+                office.answer_later(partial(explain, explained, office.view(), policy=office.policy), connection)
             case SetPolicy() | SetMode() | SetPowercap() | Submit():
                 self._change(request, connection)
             case _ if member is not None:

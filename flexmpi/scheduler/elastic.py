@@ -156,12 +156,15 @@ class Rules:
         The price of a node for an hour, by node; 1 of those that are not in it.
     weights
         How much the speed of a job counts, by account; 1 of those that are not in it.
+    exact_s
+        How long an exact solver may look for better sizes, where those found without it are not proven to be the best.
     """
 
     horizon_s: float = 600.0
     slowdown: float = 1.5
     node_hour: Mapping[str, float] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
+    exact_s: float = 0.0
 
     def price_per_hour(self, nodes: Iterable[str]) -> float:
         """Return what nodes cost together for an hour."""

@@ -280,6 +280,11 @@ class Sizing(Section):
         default=1.5,
         description='With "cost" and "energy": how many times as long as on its fastest size an iteration of a job may take.',
     )
+    exact_s: Pause = Field(
+        default=0.5,
+        description="How long GLPK, in a process of its own, may look for better sizes at a time, where those found without it "
+        "are not proven to be the best. 0: it is not asked. It needs swiglpk: pip install 'flexmpi[optimiser]'.",
+    )
     prices: Mapping[HostList, Factor] = Field(
         default={},
         description="What a node costs an hour, by lists of nodes, in any currency. One that is not named costs 1, so that "
@@ -300,6 +305,7 @@ class Sizing(Section):
             slowdown=self.slowdown,
             node_hour={node: price for nodes, price in self.prices.items() for node in expand_hosts(nodes)},
             weights=self.weights,
+            exact_s=self.exact_s,
         )
 
 

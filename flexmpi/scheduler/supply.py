@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from flexmpi.scheduler.elastic import WaitingJob
@@ -70,9 +70,26 @@ def idle_nodes(snapshot: Snapshot, territory: Territory) -> tuple[str, ...]:
     return tuple(node.name for node in snapshot.nodes if node.is_free and territory.has(node))
 
 
-def suitable_nodes(job: Job, snapshot: Snapshot) -> frozenset[str]:
-    """Return the nodes that an elastic job could be given, whoever has them now; none where its wishes are not understood."""
-    return frozenset(node.name for node in snapshot.nodes if _suits(job, node, in_doubt=False))
+class Suitability:
+    """Which of some nodes suit a job, whoever has them now; found out once for all jobs with the same wishes.
+
+    Parameters
+    ----------
+    in_doubt
+        Whether a node suits a job whose wishes are not understood.
+    """
+
+    def __init__(self, nodes: Iterable[Node], *, in_doubt: bool) -> None:
+        self._nodes = tuple(nodes)
+        self._in_doubt = in_doubt
+        self._found: dict[tuple[object, ...], frozenset[str]] = {}
+
+    def of(self, job: Job) -> frozenset[str]:
+        """Return the names of the nodes that suit a job."""
+        wishes = (job.partitions, job.excluded_nodes, job.gres, job.constraint, _only(job))
+        if wishes not in self._found:
+            self._found[wishes] = frozenset(n.name for n in self._nodes if _suits(job, n, in_doubt=self._in_doubt))
+        return self._found[wishes]
 
 
 def waiting_jobs(snapshot: Snapshot) -> tuple[WaitingJob, ...]:
@@ -87,19 +104,23 @@ def waiting_jobs(snapshot: Snapshot) -> tuple[WaitingJob, ...]:
         if job.is_waiting and job.job_id not in own and (job.reason is None or job.reason in WAITS_FOR_NODES)
     ]
     waiting.sort(key=lambda job: (-(job.priority or 0), job.job_id))
+    in_service = (node for node in snapshot.nodes if OUT_OF_SERVICE.isdisjoint(node.states))
+    suitability = Suitability(in_service, in_doubt=True)
     return tuple(
         WaitingJob(
             job_id=job.job_id,
             nodes=job.minimum_nodes,
-            suitable=frozenset(
-                node.name
-                for node in snapshot.nodes
-                if OUT_OF_SERVICE.isdisjoint(node.states) and _suits(job, node, in_doubt=True)
-            ),
+            suitable=suitability.of(job),
             is_settled=job.reason is not None,
         )
         for job in waiting
     )
+
+
+def _only(job: Job) -> tuple[str, ...]:
+    """Return the nodes that a waiting job names, where it names all that it needs; none where others suit it too."""
+    names_all = job.is_waiting and len(job.required_nodes) >= job.minimum_nodes
+    return job.required_nodes if names_all else ()
 
 
 def _suits(job: Job, node: Node, *, in_doubt: bool) -> bool:
@@ -107,8 +128,7 @@ def _suits(job: Job, node: Node, *, in_doubt: bool) -> bool:
         return False
     if node.name in job.excluded_nodes:
         return False
-    names_all = job.is_waiting and len(job.required_nodes) >= job.minimum_nodes
-    if names_all and node.name not in job.required_nodes:
+    if (only := _only(job)) and node.name not in only:
         return False
     if job.gres and not _names_of_gres(job.gres) <= _names_of_gres(node.gres or ""):
         return False

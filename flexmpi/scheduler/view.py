@@ -12,11 +12,11 @@ from flexmpi.scheduler.orders import Order
 from flexmpi.scheduler.power import UNCAPPED, Power, drawn_by_others
 from flexmpi.scheduler.state import JobState, Snapshot
 from flexmpi.scheduler.supply import (
+    Suitability,
     Territory,
     companions,
     idle_nodes,
     nodes_of,
-    suitable_nodes,
     waiting_jobs,
 )
 
@@ -69,7 +69,7 @@ def build_view(
         By which sizes are chosen.
     """
     free = free_nodes(snapshot, ledger, territory)
-    inside = {node.name for node in snapshot.nodes if territory.has(node)}
+    inside = Suitability((node for node in snapshot.nodes if territory.has(node)), in_doubt=False)
     jobs = [_elastic(member, snapshot, ledger, inside, now, rules) for member in ledger.members.values()]
     others_w = drawn_by_others(snapshot.nodes, power.declared, frozenset(ledger.promised()))
     return View(
@@ -97,7 +97,7 @@ def still_free(free: Collection[str], idle_since: Mapping[str, float], now: floa
 
 
 def _elastic(
-    member: Member, snapshot: Snapshot, ledger: Ledger, inside: Collection[str], now: float, rules: Rules
+    member: Member, snapshot: Snapshot, ledger: Ledger, inside: Suitability, now: float, rules: Rules
 ) -> ElasticJob | None:
     job, said = member.job, member.said
     orders = ledger.orders_of(member.key)
@@ -119,7 +119,7 @@ def _elastic(
         returning=None if withdrawable is None else _returning(withdrawable, member, snapshot),
         minimum_nodes=said.minimum_nodes,
         maximum_nodes=said.maximum_nodes,
-        suitable=suitable_nodes(job, snapshot) & frozenset(inside),
+        suitable=inside.of(job),
         may_grow=runs and ledger.may_grow(member, now),
         may_shrink=runs and ledger.may_change(member, now),
         forecast=member.samples.forecast,

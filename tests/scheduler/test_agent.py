@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -40,8 +41,10 @@ from flexmpi.protocol.requests import (
 )
 from flexmpi.protocol.slurm_commands import Submission
 from flexmpi.scheduler.agent import Agent
+from flexmpi.scheduler.elastic import Decision, View
 from flexmpi.scheduler.journal import Journal
 from flexmpi.scheduler.managers.local import LocalManager
+from flexmpi.scheduler.policies import POLICIES
 from flexmpi.scheduler.server import Server
 from flexmpi.scheduler.settings import AgentSettings
 from flexmpi.scheduler.state import Snapshot
@@ -188,6 +191,38 @@ def test_growth_that_does_not_come_about_is_taken_back_for_a_job_that_waits(tmp_
             # It was no failure: there is no back-off, which is 1000 s here.
             world.manager.cancel(rigid)
             assert len((await elastic.heard(Resize)).add) == 5
+
+    play(test)
+
+
+def test_people_are_answered_while_the_agent_decides_and_what_they_do_meanwhile_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(view: View) -> tuple[Decision, ...]:
+        decisions = POLICIES["fill"](view)
+        if decisions:
+            begun.set()
+            assert go_on.wait(LIMIT_S)
+        return decisions
+
+    monkeypatch.setitem(POLICIES, "triggered", slow)  # type: ignore[arg-type]
+
+    async def test() -> None:
+        async with a_world(tmp_path) as world:
+            try:
+                elastic, person = world.job(world.submit()), world.person()
+                await elastic.joined()
+                await world.until(begun.is_set, what="the agent decides")
+                assert isinstance(await person.ask(Jobs), JobList)
+                assert isinstance(await person.ask(Expand, job="1", nodes=("node5",)), Accepted)
+            finally:
+                go_on.set()
+            # Of the two the person's order stands: the other would give the same node once more.
+            command = await elastic.resized()
+            assert command.add == ("node5",) and "expand by" in command.cause
+            assert len((await elastic.resized()).add) == 4
 
     play(test)
 

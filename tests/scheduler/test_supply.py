@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from flexmpi.scheduler.state import Job, JobState, Node, NodeState, Snapshot
-from flexmpi.scheduler.supply import Territory, companions, idle_nodes, nodes_of, suitable_nodes, waiting_jobs
+from flexmpi.scheduler.supply import Suitability, Territory, companions, idle_nodes, nodes_of, waiting_jobs
 
 
 def node(name: str, *states: NodeState, **fields: object) -> Node:
@@ -92,13 +92,13 @@ def test_what_is_not_understood_keeps_nodes_for_who_waits_and_from_who_would_gro
     strange = "[a*2&b*1]"
     (waiting,) = waiting_jobs(snapshot(waits(1, constraint=strange), nodes=nodes))
     assert waiting.suitable == {"n1", "n2"}
-    assert suitable_nodes(job(2, constraint=strange), snapshot(nodes=nodes)) == frozenset()
+    assert Suitability(nodes, in_doubt=False).of(job(2, constraint=strange)) == frozenset()
 
 
 def test_an_elastic_job_grows_by_nodes_with_its_features_and_resources() -> None:
     nodes = (node("n1", features=("a", "b")), node("n2", features=("c",), gres="gpu:4(S:0-1)"), node("n3"))
     seen = snapshot(nodes=nodes)
-    assert suitable_nodes(job(1), seen) == {"n1", "n2", "n3"}
-    assert suitable_nodes(job(1, constraint="a&b|c"), seen) == {"n1", "n2"}
-    assert suitable_nodes(job(1, gres="gres/gpu:2"), seen) == {"n2"}
-    assert suitable_nodes(replace(job(1), partitions=("other",)), seen) == frozenset()
+    assert Suitability(seen.nodes, in_doubt=False).of(job(1)) == {"n1", "n2", "n3"}
+    assert Suitability(seen.nodes, in_doubt=False).of(job(1, constraint="a&b|c")) == {"n1", "n2"}
+    assert Suitability(seen.nodes, in_doubt=False).of(job(1, gres="gres/gpu:2")) == {"n2"}
+    assert Suitability(seen.nodes, in_doubt=False).of(replace(job(1), partitions=("other",))) == frozenset()

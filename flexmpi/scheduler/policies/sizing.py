@@ -191,7 +191,8 @@ def plan(view: View, objective: Objective) -> Plan:
             ],
             nodes=pool.capacity,
             power_w=None if view.power.cap_w is None else max(0.0, _budget_w(view, seating, fixed)),
-        )
+        ),
+        limit_s=view.rules.exact_s,
     )
     if isinstance(solution, Infeasible):
         reasons = fixed | {job.key: f"no sizes keep to the limits: {solution.why}" for job in jobs}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import product
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -180,3 +181,34 @@ def test_a_job_that_is_late_at_any_size_or_does_not_say_how_much_is_left_counts_
     hopeless = job("hopeless", NODES[:1], ends_at=10.0, iterations_left=10**6)
     silent = job("silent", NODES[1:2], ends_at=10.0, weight=3.0)
     assert settled_sizes(view(hopeless, silent), deadline) == {"hopeless": 1, "silent": 7}
+
+
+def test_sizes_that_are_not_proven_to_be_the_best_are_put_to_glpk_where_the_rules_give_it_time() -> None:
+    random = np.random.default_rng(31)
+    jobs = int(random.integers(6, 12))
+    names = [f"node{number}" for number in range(90)]
+    seen = View(
+        now=0.0,
+        jobs=tuple(
+            ElasticJob(
+                key=f"job{number}",
+                held=(names[number],),
+                minimum_nodes=1,
+                maximum_nodes=int(random.integers(2, 8)),
+                suitable=frozenset(names),
+                weight=float(random.choice([1.0, 2.0, 3.0])),
+                forecast=forecast_of(round(float(random.uniform(0, 0.5)), 2), round(float(random.uniform(0.5, 5)), 2)),
+            )
+            for number in range(jobs)
+        ),
+        free=tuple(names[jobs:]),
+        settled=frozenset(names[jobs:]),
+    )
+    declared = {name: Watts(0.0, float(random.choice([70.0, 110.0, 190.0]))) for name in names}
+    seen = replace(seen, power=Power(declared, float(random.uniform(jobs * 150, jobs * 400))))
+    found = plan(seen, THROUGHPUT)
+    proven = plan(replace(seen, rules=Rules(exact_s=60.0)), THROUGHPUT)
+    assert all("% of the best" in why for why in found.reasons.values())
+    assert not any("% of the best" in why for why in proven.reasons.values())
+    values = [sum(offer.value for offer in each.chosen.values()) for each in (found, proven)]
+    assert values[1] >= values[0]
