@@ -53,6 +53,11 @@ log = logging.getLogger("flexmpi.agent")
 
 AT_ONCE = 64
 """How many credentials are checked at the same time, at most."""
+DAY_S = 24 * 3600.0
+PRUNED_AT_ONCE = 1000
+"""So many decisions take some milliseconds."""
+LONGEST_SILENCE_S = 10.0
+"""Between two signs of life while nothing is to be done; the unit's WatchdogSec is much longer."""
 POWER_CAP = "power_cap_w"
 """The journal's setting that keeps it: watts, or ``none``."""
 SEE_ALL = (
@@ -112,19 +117,22 @@ class Agent:
         self._desk = Desk(self)
         self._usage = journal.usage()
         self._idle_since: dict[str, float] = {}
+        self._prune_at = 0.0
         self._problem: str | None = None
         self._looked_at: float | None = None
         self._looking = asyncio.Lock()
         self._checking = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def run(self, *, ready: Callable[[], None] = lambda: None) -> None:
+    async def run(self, *, ready: Callable[[], None] = lambda: None, alive: Callable[[], None] = lambda: None) -> None:
         """Work until cancelled.
 
         Parameters
         ----------
         ready
             Called when the cluster has been seen for the first time and messages are answered.
+        alive
+            Called again and again for as long as ticks come to an end and messages are answered.
 
         Raises
         ------
@@ -140,13 +148,21 @@ class Agent:
         try:
             while True:
                 await self._tick()
-                done, _ = await asyncio.wait([serving], timeout=self._settings.agent.tick_s)
-                for task in done:
-                    task.result()
+                await self._pause(serving, alive)
         finally:
             serving.cancel()
             for task in [*self._tasks]:
                 task.cancel()
+
+    async def _pause(self, serving: asyncio.Task[None], alive: Callable[[], None]) -> None:
+        """Wait for the next tick, if messages are being answered."""
+        left_s = self._settings.agent.tick_s
+        while left_s > 0:
+            done, _ = await asyncio.wait([serving], timeout=min(left_s, LONGEST_SILENCE_S))
+            for task in done:
+                task.result()
+            alive()
+            left_s -= LONGEST_SILENCE_S
 
     # Observe, decide, act.
 
@@ -161,6 +177,14 @@ class Agent:
             self._act(await self._decide())
         self.ledger.deliver(self.now())
         self.flush()
+        self._prune()
+
+    def _prune(self) -> None:
+        """Remove what is too old from the journal, once a day; much of it in several ticks."""
+        now, keep_days = self.now(), self._settings.agent.keep_days
+        if now >= self._prune_at:
+            removed = self._journal.prune(before=now - keep_days * DAY_S, at_most=PRUNED_AT_ONCE)
+            self._prune_at = now if removed == PRUNED_AT_ONCE else now + DAY_S
 
     def _say_once(self, problem: str | None) -> None:
         if problem is not None and problem != self._problem:

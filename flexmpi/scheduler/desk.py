@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Protocol
 
 from flexmpi.errors import CommandError, FlexMPIError
@@ -31,6 +32,7 @@ from flexmpi.protocol.requests import (
     SetPowercap,
     Settings,
     Shrink,
+    Stop,
     Submit,
     action_of,
 )
@@ -111,7 +113,7 @@ class Desk:
     def answer(self, request: AnyRequest, *, who: Identity, connection: bytes) -> None:
         """Answer one request of somebody whose identity is proved."""
         try:
-            self._answer(request, who.uid, connection)
+            self._answer(request, who, connection)
         except FlexMPIError as error:
             self._office.send(connection, Rejected(why=str(error)))
 
@@ -128,11 +130,11 @@ class Desk:
         else:
             self._office.send(connection, Failed(id=order.id, why=order.why or "", cost=order.cost, nodes=nodes))
 
-    def _answer(self, request: AnyRequest, uid: int, connection: bytes) -> None:
+    def _answer(self, request: AnyRequest, who: Identity, connection: bytes) -> None:
         office = self._office
         member = self._member(request.job) if isinstance(request, OnJob) else None
         permission = may(
-            uid,
+            who.uid,
             action_of(request),
             agent_uid=os.geteuid(),
             job_owner=None if member is None else member.job.uid,
@@ -159,7 +161,7 @@ class Desk:
             case SetPolicy() | SetMode() | SetPowercap() | Submit():
                 self._change(request, connection)
             case _ if member is not None:
-                self._order(request, member, uid, connection)
+                self._order(request, member, who, connection)
 
     def _member(self, name: str) -> Member:
         if (member := find_member(name, self._office.ledger)) is None:
@@ -168,10 +170,10 @@ class Desk:
             raise CommandError(f"no elastic job {name!r} ({has})")
         return member
 
-    def _order(self, request: AnyRequest, member: Member, uid: int, connection: bytes) -> None:
+    def _order(self, request: AnyRequest, member: Member, who: Identity, connection: bytes) -> None:
         """Order a job to do something, or say what would be ordered."""
         office, order_id = self._office, self._office.new_id()
-        cause = f"{request.kind} by uid {uid}"
+        cause = f"{request.kind} by {_name_of_user(who.uid)}"
         job = name_of(member.job)
         if isinstance(request, Expand | Shrink):
             view = office.view()
@@ -185,20 +187,23 @@ class Desk:
         accepted = Accepted(id=order_id, what=what, job=job, dry_run=request.dry_run)
         if not request.dry_run:
             if isinstance(request, Expand | Shrink):
-                office.orders.resize(decision, cause=cause, order_id=order_id, uid=uid)
+                office.orders.resize(decision, cause=cause, order_id=order_id, uid=who.uid)
             else:
                 command = BalanceCommand if isinstance(request, Balance) else StopCommand
-                office.orders.command(member, command, cause=cause, order_id=order_id, uid=uid)
+                office.orders.command(member, command, cause=cause, order_id=order_id, uid=who.uid)
             self._asked[order_id] = connection
         office.send(connection, accepted)
 
     def _require_possible(self, request: AnyRequest, member: Member) -> None:
-        office = self._office
-        if office.mode not in CARRIED_OUT_IN:
+        """Refuse what the mode does not let through, or another order stands in the way of; a job can be stopped at any time."""
+        office, orders = self._office, self._office.ledger.orders_of(member.key)
+        if isinstance(request, Stop):
+            orders = [order for order in orders if isinstance(order.command, StopCommand)]
+        elif office.mode not in CARRIED_OUT_IN:
             raise CommandError(f"the agent is in mode {office.mode} and orders nothing (flexmpi mode on changes that)")
         if office.mode == "drain" and isinstance(request, Expand):
             raise CommandError("the agent is in mode drain and gives out nothing (flexmpi mode on changes that)")
-        if orders := office.ledger.orders_of(member.key):
+        if orders:
             raise CommandError(f"the job has an order under way: {orders[0].what}")
 
     def _change(self, request: SetPolicy | SetMode | SetPowercap | Submit, connection: bytes) -> None:
@@ -236,6 +241,15 @@ class Desk:
         if not dry_run:
             self._office.change_power_cap(watts)
         return "power cap none" if watts is None else f"power cap {watts:g} W"
+
+
+@cache
+def _name_of_user(uid: int) -> str:
+    """Return a user's name; ``uid 1234`` where this system has none for him."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
 
 
 def _require_power(decision: Decision, view: View) -> None:

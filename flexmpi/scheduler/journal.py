@@ -164,6 +164,30 @@ class Journal:
             ).fetchall()
             return tuple(_history_row(_entry(row)) for row in reversed(rows))
 
+    def prune(self, *, before: float, at_most: int) -> int:
+        """Remove the oldest decisions that are over, and what jobs have used that were last seen before then.
+
+        Parameters
+        ----------
+        before
+            Seconds of the epoch.
+        at_most
+            So many decisions at once, the others later.
+
+        Returns
+        -------
+        int
+            How many decisions were removed.
+        """
+        with explained(self.path), transaction(self._connection):
+            removed = self._connection.execute(
+                "DELETE FROM decisions WHERE number IN (SELECT number FROM decisions "
+                "WHERE decided_at < ? AND outcome != 'open' ORDER BY number LIMIT ?)",
+                (before, at_most),
+            )
+            self._connection.execute("DELETE FROM usage WHERE updated < ?", (before,))
+        return removed.rowcount
+
     # Settings.
 
     def next_epoch(self) -> int:

@@ -56,7 +56,7 @@ def _elastic_row(job: Job, member: Member, group: tuple[Job, ...], ledger: Ledge
         state=job.state.value,
         why=_what_happens(member, ledger, now=now),
         elastic=True,
-        nodes=member.nodes,
+        nodes=tuple(node for node in member.nodes if node not in member.departing),
         ranks=sum(member.ranks.values()),
         minimum_nodes=member.said.minimum_nodes,
         maximum_nodes=member.said.maximum_nodes,
@@ -95,6 +95,7 @@ def find_member(name: str, ledger: Ledger) -> Member | None:
 def node_list(snapshot: Snapshot, ledger: Ledger, *, territory: Territory) -> NodeList:
     """Return all nodes, who has each, and why the agent cannot give it to a job."""
     holders = _holders(snapshot, ledger)
+    left = {node: member for member in ledger.members.values() for node in member.departing}
     promised = {node: order for order in ledger.orders.values() for node in order.joining}
     rows = []
     for node in snapshot.nodes:
@@ -103,6 +104,8 @@ def node_list(snapshot: Snapshot, ledger: Ledger, *, territory: Territory) -> No
             why = "not the agent's to give"
         elif node.name in promised:
             why = f"promised: {promised[node.name].what}"
+        elif node.name in left and not node.is_free:
+            why = f"job {name_of(left[node.name].job)} has left it"
         elif node.name not in holders and not node.is_free:
             why = node.reason or "not idle"
         rows.append(
@@ -126,8 +129,11 @@ def _holders(snapshot: Snapshot, ledger: Ledger) -> Mapping[str, str]:
         if not job.is_ended and not job.is_waiting
         for node in job.nodes
     }
-    own = {node: name_of(member.job) for member in ledger.members.values() for node in member.held}
-    return holders | own
+    members = ledger.members.values()
+    own = {node: name_of(member.job) for member in members for node in member.held}
+    # The snapshot may be older than the job's word.
+    left = {node for member in members for node in member.departing}
+    return {node: job for node, job in holders.items() if node not in left} | own
 
 
 def _running_hours(job: Job, now: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
 from flexmpi.configuration import read_corefile
@@ -62,8 +63,12 @@ async def serve(settings: AgentSettings) -> None:
         notify("STOPPING=1")
 
 
-async def _until_signalled(agent: Agent, ready: object) -> None:
-    running = asyncio.create_task(agent.run(ready=ready))  # type: ignore[arg-type]
+def _say_alive() -> None:
+    notify("WATCHDOG=1")
+
+
+async def _until_signalled(agent: Agent, ready: Callable[[], None]) -> None:
+    running = asyncio.create_task(agent.run(ready=ready, alive=_say_alive))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, running.cancel)

@@ -102,6 +102,11 @@ class Agent(Section):
         default=Path("/var/lib/flexmpi/journal.sqlite"),
         description="The file that remembers every decision, over restarts too. On a local disk: not on NFS.",
     )
+    keep_days: Annotated[float, Field(gt=0, le=36500)] = Field(
+        default=90.0,
+        description="How long the journal remembers a decision, and what a job has used since it ran. Older ones are removed "
+        "while the agent works; the file's space is used again.",
+    )
     listen: Endpoint = Field(
         default="tcp://*:7117",
         description="Where jobs and commands connect to: an address of this host, or * for all. With port 0 the "

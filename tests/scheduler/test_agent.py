@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,7 +20,7 @@ from flexmpi.errors import ConfigurationError
 from flexmpi.protocol.auth import Identity, SharedKey
 from flexmpi.protocol.contact import Card, publish
 from flexmpi.protocol.keys import agent_keys, local_key
-from flexmpi.protocol.messages import Done, Failed, Registered, Rejected, Resize, Unknown, Withdraw
+from flexmpi.protocol.messages import Done, Failed, Registered, Rejected, Resize, Stop, Unknown, Withdraw
 from flexmpi.protocol.requests import (
     Accepted,
     Expand,
@@ -39,10 +40,11 @@ from flexmpi.protocol.requests import (
     Shrink,
     Submit,
 )
+from flexmpi.protocol.requests import Stop as StopRequest
 from flexmpi.protocol.slurm_commands import Submission
 from flexmpi.scheduler.agent import Agent
 from flexmpi.scheduler.elastic import Decision, View
-from flexmpi.scheduler.journal import Journal
+from flexmpi.scheduler.journal import Entry, Journal
 from flexmpi.scheduler.managers.local import LocalManager
 from flexmpi.scheduler.policies import POLICIES
 from flexmpi.scheduler.server import Server
@@ -65,7 +67,9 @@ class World:
         self._callers: list[Any] = []
         self._running: asyncio.Task[None] | None = None
 
-    async def start(self, *, sections: dict[str, Any] | None = None, **agent: object) -> Agent:
+    async def start(
+        self, *, sections: dict[str, Any] | None = None, alive: Callable[[], None] = lambda: None, **agent: object
+    ) -> Agent:
         settings = AgentSettings.model_validate(
             {
                 "agent": {"tick_s": 0.05, "mode": "on", **agent},
@@ -84,7 +88,7 @@ class World:
             clock=time.time,
         )
         is_ready = asyncio.Event()
-        self._running = asyncio.create_task(made.run(ready=is_ready.set))
+        self._running = asyncio.create_task(made.run(ready=is_ready.set, alive=alive))
         readiness = asyncio.create_task(is_ready.wait())
         done, _ = await asyncio.wait([self._running, readiness], timeout=LIMIT_S, return_when=asyncio.FIRST_COMPLETED)
         if self._running in done:
@@ -134,9 +138,9 @@ class World:
 
 
 @asynccontextmanager
-async def a_world(folder: Path, *, sections: dict[str, Any] | None = None, **agent: object) -> AsyncIterator[World]:
+async def a_world(folder: Path, **start: Any) -> AsyncIterator[World]:
     world = World(folder)
-    await world.start(sections=sections, **agent)
+    await world.start(**start)
     try:
         yield world
     finally:
@@ -262,7 +266,7 @@ def test_people_expand_and_shrink_and_hear_what_it_cost(tmp_path: Path) -> None:
             accepted = await person.ask(Expand, job="1", nodes=("node3",))
             assert isinstance(accepted, Accepted) and "node3" in accepted.what
             command = await elastic.resized()
-            assert command.add == ("node3",) and f"uid {os.getuid()}" in command.cause
+            assert command.add == ("node3",) and command.cause == f"expand by {pwd.getpwuid(os.getuid()).pw_name}"
             done = await person.reply()
             assert isinstance(done, Done) and done.cost is not None and done.cost.stall_s == 0.015
             assert [one.node for one in done.nodes] == ["node0", "node3"]
@@ -274,6 +278,8 @@ def test_people_expand_and_shrink_and_hear_what_it_cost(tmp_path: Path) -> None:
             await elastic.taken(left)
             busy = await world.person().ask(Expand, job="1")
             assert isinstance(busy, Rejected) and "under way" in busy.why
+            tried = await world.person().ask(StopRequest, job="1", dry_run=True)
+            assert isinstance(tried, Accepted)
             await elastic.give_up(left, "the ranks hang")
             failed = await person.reply()
             assert isinstance(failed, Failed) and failed.why == "the ranks hang"
@@ -321,6 +327,8 @@ def test_observe_records_once_and_touches_nothing(tmp_path: Path) -> None:
             assert (entry.outcome, entry.job) == ("observed", "1") and "add 5 nodes" in entry.what
             refused = await person.ask(Expand, job="1")
             assert isinstance(refused, Rejected) and "observe" in refused.why
+            tried = await person.ask(StopRequest, job="1", dry_run=True)
+            assert isinstance(tried, Accepted) and tried.what == "job 1: stop"
             assert isinstance(await person.ask(SetMode, mode="on"), Accepted)
             assert isinstance(await person.reply(), Done)
             assert len((await elastic.resized()).add) == 5
@@ -474,6 +482,70 @@ def test_a_job_is_registered_by_its_owner_only_and_only_if_the_manager_knows_it(
             twin = world.job(job_id, key="twin")
             await twin.register()
             assert "registered as job1 already" in (await twin.heard(Rejected)).why
+
+    play(test)
+
+
+def test_a_job_can_be_stopped_in_any_mode_and_with_an_order_under_way(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with a_world(tmp_path, policy="fill") as world:
+            elastic, person = world.job(world.submit()), world.person()
+            await elastic.joined()
+            growth = await elastic.heard(Resize)
+            await elastic.taken(growth)
+            await person.ask(SetMode, mode="observe")
+            assert isinstance(await person.reply(), Done)
+            assert isinstance(await person.ask(StopRequest, job="1"), Accepted)
+            stop = await elastic.heard(Stop)
+            twice = await world.person().ask(StopRequest, job="1")
+            assert isinstance(twice, Rejected) and "job 1: stop" in twice.why
+            await elastic.give_up(growth, "the application ended first")
+            await elastic.send(Done(id=stop.id))
+            assert isinstance(await person.reply(), Done)
+
+    play(test)
+
+
+def test_a_node_that_was_left_a_moment_ago_is_not_shown_as_the_jobs(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with a_world(tmp_path, tick_s=3600.0) as world:  # the first look is the only one
+            elastic, person = world.job(world.submit(nodes=2)), world.person()
+            await elastic.joined()
+            assert isinstance(await person.ask(Shrink, job="1"), Accepted)
+            await elastic.resized()
+            assert isinstance(await person.reply(), Done)
+            nodes = await person.ask(Nodes)
+            assert isinstance(nodes, NodeList)
+            assert [(each.job, each.why) for each in nodes.nodes[:2]] == [("1", None), (None, "job 1 has left it")]
+            jobs = await person.ask(Jobs)
+            assert isinstance(jobs, JobList) and jobs.jobs[0].nodes == ("node0",)
+
+    play(test)
+
+
+def test_the_agent_shows_that_it_lives_between_ticks_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flexmpi.scheduler.agent.LONGEST_SILENCE_S", 0.01)
+
+    async def test() -> None:
+        signs: list[None] = []
+        async with a_world(tmp_path, alive=lambda: signs.append(None), tick_s=3600.0):
+            async with asyncio.timeout(LIMIT_S):
+                while len(signs) < 3:
+                    await asyncio.sleep(0.01)
+
+    play(test)
+
+
+def test_old_decisions_are_removed_while_the_agent_works(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "journal.sqlite") as journal:
+        for name, at in (("old", time.time() - 3 * 24 * 3600), ("new", time.time() - 3600)):
+            journal.record(Entry(id=name, decided_at=at, what=name, cause="", outcome="done", epoch=1))
+
+    async def test() -> None:
+        async with a_world(tmp_path, keep_days=2.0) as world:
+            await world.until(
+                lambda: [row.id for row in world.journal.history()] == ["new"], what="the old one is gone"
+            )
 
     play(test)
 

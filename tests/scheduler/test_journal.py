@@ -114,6 +114,19 @@ def test_history_of_a_job_is_found_by_its_number_and_by_its_key(journal):
     assert journal.history("9" * 30) == journal.history("0x0c") == ()
 
 
+def test_old_decisions_are_removed_except_those_that_are_open(journal):
+    for number in range(5):
+        journal.record(entry(f"a{number}", decided_at=float(number), outcome="open" if number == 1 else "done"))
+    journal.add_usage({"gone": 1.0}, at=2.0)
+    journal.add_usage({"runs": 1.0}, at=3.0)
+    assert journal.prune(before=3.0, at_most=1) == 1
+    assert [row.id for row in journal.history()] == ["a1", "a2", "a3", "a4"]
+    assert journal.prune(before=3.0, at_most=10) == 1
+    assert [row.id for row in journal.history()] == ["a1", "a3", "a4"]
+    assert journal.usage() == {"runs": 1.0}
+    assert journal.prune(before=3.0, at_most=10) == 0
+
+
 def test_a_text_of_several_lines_is_kept_as_one(journal):
     journal.record(entry("a1", what="two\nlines", cause="a\x1b[31mb\ud800c"))
     journal.close_entry("a1", "failed", why="sbatch: error:\n\tno", at=2.0)

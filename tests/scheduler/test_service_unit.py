@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from flexmpi.scheduler.agent import LONGEST_SILENCE_S
 from flexmpi.scheduler.settings import AgentSettings
 from tests.applications import REPOSITORY
 
@@ -48,6 +49,12 @@ def test_the_unit_gives_the_agent_the_folder_of_its_files():
 def test_the_unit_waits_until_the_agent_says_that_it_is_ready():
     assert values("Type") == ["notify"]
     assert values("User") == ["flexmpi"]
+
+
+def test_the_unit_ends_an_agent_that_hangs_and_none_whose_slurm_is_slow():
+    (watchdog,), (restart,) = values("WatchdogSec"), values("Restart")
+    assert restart == "on-failure"
+    assert float(watchdog.removesuffix("s")) >= 3 * AgentSettings().manager.limit_s + 3 * LONGEST_SILENCE_S
 
 
 def test_the_unit_lets_zeromq_set_the_scheduling_of_its_threads():

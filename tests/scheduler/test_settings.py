@@ -91,7 +91,7 @@ def test_the_agent_may_listen_at_any_tcp_address(tmp_path, endpoint):
     [
         ("tick_s = 1", "tick_s: is no section, expected one of [agent], [manager], [nodes], "),
         ("agent = 3", "[agent]: expected a table, got 3"),
-        ("agent.ticks = 3", "[agent] ticks: is not known, expected one of folder, journal, listen, "),
+        ("agent.ticks = 3", "[agent] ticks: is not known, expected one of folder, journal, keep_days, "),
         ('agent.tick_s = "1"', "[agent] tick_s: expected a valid number, got '1'"),
         ("agent.tick_s = 0", "[agent] tick_s: expected greater than 0, got 0"),
         ("agent.tick_s = nan", "[agent] tick_s: expected a finite number"),
