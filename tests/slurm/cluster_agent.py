@@ -17,6 +17,15 @@ LIMIT_S = 60.0
 FLEXMPI = (sys.executable, "-m", "flexmpi.cli")
 
 
+def become(uid: int) -> list[str]:
+    """Return what makes a command another user's, who can reach this checkout and its interpreter wherever they are.
+
+    Who somebody is does not depend on that: munge and the agent go by the user, not by what he may open.
+    """
+    reach = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")
+    return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *reach]
+
+
 class ClusterAgent:
     """An agent process that can be killed and started again.
 
@@ -82,7 +91,7 @@ class ClusterAgent:
 
     def command(self, *words: object, uid: int | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command for people, as another user where one is named."""
-        other = [] if uid is None else ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+        other = [] if uid is None else become(uid)
         return subprocess.run(
             [*other, *FLEXMPI, *map(str, words)],
             capture_output=True,

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.applications import PROGRAMS, wait_until
-from tests.slurm.cluster_agent import ClusterAgent
+from tests.applications import PROGRAMS, REPOSITORY, wait_until
+from tests.slurm.cluster_agent import ClusterAgent, become
 from tests.slurm.elastic_jobs import ElasticJob, idle_nodes
 
 NODES = 6
@@ -137,12 +137,6 @@ def test_people_resize_a_job_and_hear_what_it_cost_and_what_slurm_refuses(cluste
     end(elastic)
 
 
-def reachable_by(uid: int) -> bool:
-    """Whether another user can run this interpreter and this code."""
-    tried = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", sys.executable, "-c", "import flexmpi"]
-    return subprocess.run(tried, capture_output=True, check=False, cwd="/").returncode == 0
-
-
 @pytest.fixture
 def open_to_all(cluster: Any) -> Iterator[None]:
     """Let other users reach the cluster's own munged and run jobs, as they do on a site."""
@@ -159,8 +153,6 @@ def open_to_all(cluster: Any) -> Iterator[None]:
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
 def test_an_operator_may_resize_another_users_job_a_third_user_may_not(agent, submit, open_to_all):
     operator, third = 2, 3
-    if not reachable_by(operator):
-        pytest.skip("other users cannot reach this checkout or its interpreter")
     obeys = agent(operators=[operator])
     elastic = submit(obeys)
     refused = obeys.command("expand", elastic.job_id, uid=third)
@@ -171,6 +163,39 @@ def test_an_operator_may_resize_another_users_job_a_third_user_may_not(agent, su
     mode = obeys.command("mode", "off", uid=third)
     assert mode.returncode == 1
     end(elastic)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+def test_a_job_is_its_owners_by_munge_and_slurm_wherever_this_checkout_is(cluster, agent, open_to_all):
+    """The job's ranks are not real here, so that no other user has to run this interpreter under Slurm."""
+    owner, third = 2, 3
+    obeys = agent()
+    as_owner = (f"--uid={owner}", f"--gid={owner}", "--chdir=/tmp", "--output=/dev/null")
+    job_id = int(cluster.run("sbatch", "--parsable", *as_owner, "--wrap=sleep 600").strip())
+    wait_until_running(cluster, job_id)
+    (node,) = cluster.run("squeue", "--noheader", f"--jobs={job_id}", "--format=%N").split()
+    obedient = [sys.executable, "-m", "tests.slurm.obedient", str(obeys.folder), str(job_id), node]
+    try:
+        stolen = subprocess.run(
+            [*become(third), *obedient], capture_output=True, text=True, timeout=60, cwd=REPOSITORY, check=False
+        )
+        assert stolen.returncode != 0
+        assert f"uid {third} may not register" in stolen.stderr, stolen.stderr
+        with subprocess.Popen([*become(owner), *obedient], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as played:
+            try:
+                assert played.stdout is not None and played.stdout.readline() == "registered\n"
+                for command in ("expand", "shrink", "balance", "stop"):
+                    refused = obeys.command(command, job_id, uid=third)
+                    assert refused.returncode == 1
+                    assert f"uid {third} may not {command} this job" in refused.stderr
+                grown = obeys.command("expand", job_id, "--wait", uid=owner)
+                assert grown.returncode == 0, grown.stderr
+                assert obeys.size(job_id) == 2
+                assert obeys.command("mode", "off", uid=owner).returncode == 1
+            finally:
+                played.kill()
+    finally:
+        cluster.run("scancel", job_id)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
