@@ -1,46 +1,42 @@
 """The agent: observe, decide, act, record. One for a cluster; the only place where the scheduler's parts meet.
 
 What follows from what is in pure modules: `supply` and `view` say what there is, `policies` decide, the `ledger` keeps who
-holds what, the `desk` answers people. Here are the loop, the clock, and the order in which things are recorded and sent.
+holds what, the `desk` answers people. Here are the loop, the clock, and the order in which things are recorded and sent;
+who speaks to it is heard and known in `reception`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from flexmpi.errors import (
-    AuthenticationError,
     CommandError,
     ConfigurationError,
     FlexMPIError,
     ManagerError,
-    MessageError,
 )
-from flexmpi.protocol.auth import Action, Authority, Identity, identify, may
+from flexmpi.protocol.auth import Authority
 from flexmpi.protocol.messages import (
     FromAgent,
-    Register,
-    Rejected,
 )
-from flexmpi.protocol.requests import AnyRequest, HistoryRow, Mode, Reply, Request, decode_to_agent
+from flexmpi.protocol.requests import HistoryRow, Mode, Reply
 from flexmpi.protocol.slurm_commands import Submission
 from flexmpi.scheduler.deciding import Question, Verdict, decide, still_right
 from flexmpi.scheduler.desk import Desk
 from flexmpi.scheduler.elastic import View
-from flexmpi.scheduler.journal import LARGEST_BELIEVED_EPOCH, Journal, fresh_id
-from flexmpi.scheduler.ledger import Ledger, Timing
+from flexmpi.scheduler.journal import Journal, fresh_id
+from flexmpi.scheduler.ledger import Ledger, Member, Timing
 from flexmpi.scheduler.managers import Lender, ResourceManager
 from flexmpi.scheduler.orderbook import OrderBook
 from flexmpi.scheduler.policies import NEEDS_ALL_JOBS, POLICIES
 from flexmpi.scheduler.power import Power
+from flexmpi.scheduler.reception import Reception
 from flexmpi.scheduler.server import Server
 from flexmpi.scheduler.settings import AgentSettings
-from flexmpi.scheduler.state import Job, Snapshot
+from flexmpi.scheduler.state import Snapshot
 from flexmpi.scheduler.supply import Territory
 from flexmpi.scheduler.view import (
     Bounds,
@@ -51,8 +47,6 @@ from flexmpi.scheduler.view import (
 
 log = logging.getLogger("flexmpi.agent")
 
-AT_ONCE = 64
-"""How many credentials are checked at the same time, at most."""
 DAY_S = 24 * 3600.0
 PRUNED_AT_ONCE = 1000
 """So many decisions take some milliseconds."""
@@ -99,7 +93,6 @@ class Agent:
         self._manager = manager
         self._journal = journal
         self._server = server
-        self._authority = authority
         self.now = clock
         self.operators = frozenset(settings.agent.operators)
         self.territory = Territory(frozenset(settings.nodes.partitions), settings.nodes.excluded)
@@ -121,8 +114,7 @@ class Agent:
         self._problem: str | None = None
         self._looked_at: float | None = None
         self._looking = asyncio.Lock()
-        self._checking = asyncio.Semaphore(AT_ONCE)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._reception = Reception(self, server=server, authority=authority, desk=self._desk)
 
     async def run(self, *, ready: Callable[[], None] = lambda: None, alive: Callable[[], None] = lambda: None) -> None:
         """Work until cancelled.
@@ -141,9 +133,9 @@ class Agent:
         ManagerError
             The resource manager does not answer at the start.
         """
-        await self._look(since=self.now())
+        await self.look(since=self.now())
         self._require_sight(self.policy, ConfigurationError)
-        serving = asyncio.create_task(self._serve())
+        serving = asyncio.create_task(self._reception.serve())
         ready()
         try:
             while True:
@@ -151,8 +143,7 @@ class Agent:
                 await self._pause(serving, alive)
         finally:
             serving.cancel()
-            for task in [*self._tasks]:
-                task.cancel()
+            self._reception.close()
 
     async def _pause(self, serving: asyncio.Task[None], alive: Callable[[], None]) -> None:
         """Wait for the next tick, if messages are being answered."""
@@ -168,7 +159,7 @@ class Agent:
 
     async def _tick(self) -> None:
         try:
-            await self._look(since=self.now())
+            await self.look(since=self.now())
         except ManagerError as error:
             self._say_once(f"the resource manager cannot be read: {error}")
         else:
@@ -191,8 +182,8 @@ class Agent:
             log.warning("%s", problem)
         self._problem = problem
 
-    async def _look(self, *, since: float) -> None:
-        """Have a snapshot that is not older than this."""
+    async def look(self, *, since: float) -> None:
+        """Have a snapshot that is not older than this; raises ManagerError where the manager does not answer."""
         async with self._looking:
             if self._looked_at is not None and self._looked_at > since:
                 return
@@ -260,6 +251,15 @@ class Agent:
             self.orders.close(order)
             self._desk.order_ended(order)
 
+    def admitted(self, member: Member) -> None:
+        """Count what a job has used that was not known before."""
+        job, now = member.job, self.now()
+        unseen = max(0.0, now - (job.started_at if job.started_at is not None else now)) * len(member.held)
+        member.node_seconds = self._usage.get(member.key, unseen)
+        if member.key not in self._usage:
+            self._journal.add_usage({member.key: unseen}, at=now)
+        log.info("job %s registered: %s on %s", job.job_id, member.said.name, ",".join(member.held))
+
     def send(self, connection: bytes, message: Reply | FromAgent) -> None:
         """Send a message to a connection."""
         self._server.send(connection, message)
@@ -270,7 +270,7 @@ class Agent:
         async def answer() -> None:
             self.send(connection, await asyncio.to_thread(make))
 
-        self._spawn(answer())
+        self._reception.spawn(answer())
 
     # What people change.
 
@@ -327,96 +327,6 @@ class Agent:
         job_id = self._manager.submit(submission)
         self.snapshot = self._manager.snapshot()  # it is in memory; who looks now expects to see the job
         return job_id
-
-    # Messages.
-
-    async def _serve(self) -> None:
-        while True:
-            connection, data = await self._server.receive()
-            try:
-                message = decode_to_agent(data)
-            except MessageError as error:
-                self.send(connection, Rejected(why=str(error)))
-                continue
-            if isinstance(message, Register):
-                self._spawn(self._admit(message, connection))
-            elif isinstance(message, Request):
-                self._spawn(self._ask(message, connection))
-            else:
-                self.ledger.hear(message, connection=connection, now=self.now())
-                self.flush()
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._on_task_end)
-
-    def _on_task_end(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a message was not dealt with", exc_info=error)
-
-    async def _admit(self, said: Register, connection: bytes) -> None:
-        """Let a job register whose owner has proved himself."""
-        try:
-            who = await self._identify(said.credential, connection)
-            job = await self._job_of(said, who)
-        except FlexMPIError as error:
-            log.warning("job %s (key %s) may not register: %s", said.job_id, said.job_key, error)
-            self.send(connection, Rejected(why=str(error)))
-            return
-        is_new = said.job_key not in self.ledger.members
-        self.ledger.register(said, job, connection=connection, now=self.now())
-        member = self.ledger.members.get(said.job_key)
-        if is_new and member is not None:
-            started = job.started_at if job.started_at is not None else self.now()
-            unseen = max(0.0, self.now() - started) * len(member.held)
-            member.node_seconds = self._usage.get(said.job_key, unseen)
-            if said.job_key not in self._usage:
-                self._journal.add_usage({said.job_key: unseen}, at=self.now())
-            log.info("job %s registered: %s on %s", job.job_id, said.name, ",".join(member.held))
-        self.flush()
-
-    async def _job_of(self, said: Register, who: Identity) -> Job:
-        """Return the resource manager's job that somebody may register.
-
-        Raises
-        ------
-        AuthenticationError
-            There is no such job, or it is another user's.
-        ManagerError
-            The resource manager does not answer.
-        """
-        if said.job_id is None:
-            raise AuthenticationError("it runs in no job of the resource manager")
-        if said.epoch > LARGEST_BELIEVED_EPOCH:
-            raise AuthenticationError(f"epoch {said.epoch} is none that an agent has given out")
-        await self._look(since=self.now())
-        job = self.snapshot.job_of.get(said.job_id)
-        if job is None or job.is_ended:
-            raise AuthenticationError(f"the resource manager knows no running job {said.job_id}")
-        permission = may(who.uid, Action.REGISTER, agent_uid=os.geteuid(), job_owner=job.uid)
-        if not permission or said.uid != job.uid:
-            raise AuthenticationError(
-                permission.why if not permission else f"job {said.job_id} is not uid {said.uid}'s"
-            )
-        return job
-
-    async def _ask(self, request: AnyRequest, connection: bytes) -> None:
-        try:
-            who = await self._identify(request.credential, connection)
-        except AuthenticationError as error:
-            log.warning("a request (%s) was refused: %s", request.kind, error)
-            self.send(connection, Rejected(why=str(error)))
-            return
-        self._desk.answer(request, who=who, connection=connection)
-        self.flush()
-
-    async def _identify(self, credential: str, connection: bytes) -> Identity:
-        async with self._checking:
-            return await asyncio.to_thread(
-                identify, self._authority, credential, client_key=connection.decode(), server_key=self._server.key
-            )
 
 
 def _mode(text: str) -> Mode:

@@ -558,7 +558,7 @@ def test_a_third_user_changes_nothing_an_operator_does(tmp_path: Path) -> None:
             key = world.authority.key
             for uid, allowed in ((4343, False), (4242, True)):
                 # The test's authority says that somebody else has made the credential; munge's own test holds that it proves it.
-                world.agent._authority = SharedKey(key, Identity(uid, uid))
+                world.agent._reception._authority = SharedKey(key, Identity(uid, uid))
                 answer = await person.ask(Expand, job="1")
                 assert isinstance(answer, Accepted) == allowed, answer
                 if not allowed:
