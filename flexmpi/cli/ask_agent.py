@@ -20,7 +20,8 @@ from flexmpi.errors import ConfigurationError, LinkError, MessageError
 from flexmpi.protocol.agent_folder import CARD_NAME, DEFAULT_FOLDER, NO_AGENT, VARIABLE, agent_folder, has_card
 from flexmpi.protocol.contact import Connection, read_contact
 from flexmpi.protocol.messages import Rejected
-from flexmpi.protocol.requests import AnyRequest, Reply, decode_reply
+from flexmpi.protocol.replies import Reply, decode_reply
+from flexmpi.protocol.requests import AnyRequest
 from flexmpi.protocol.wire import Message, complaint, encode
 
 ANSWER_LIMIT_S = 10

@@ -17,7 +17,8 @@ from flexmpi.cli.ask_agent import Agent, Refused, agent_options, connected
 from flexmpi.cli.fields import OUTCOME_FIELDS, Outcome, cost_in_words
 from flexmpi.cli.tables import Style, ending, print_rows, style_of, style_options
 from flexmpi.protocol.messages import Done, Failed
-from flexmpi.protocol.requests import Accepted, AnyRequest, History, HistoryList, HistoryRow
+from flexmpi.protocol.replies import Accepted, HistoryList, HistoryRow
+from flexmpi.protocol.requests import AnyRequest, History
 
 WAIT_LIMIT_S = 600
 LOOK_AGAIN_S = 5.0

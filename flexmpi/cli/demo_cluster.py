@@ -20,7 +20,8 @@ from flexmpi.cli.ask_agent import Agent, connected
 from flexmpi.cli.demo_job import LARGEST_ERROR, ORDER, TOLERANCE, chosen_intensity, shipped, solution_error
 from flexmpi.cli.demo_places import LocalPlace, Place, SlurmPlace
 from flexmpi.errors import FlexMPIError
-from flexmpi.protocol.requests import History, HistoryList, HistoryRow, JobList, JobRow, Jobs, NodeList, Nodes
+from flexmpi.protocol.replies import HistoryList, HistoryRow, JobList, JobRow, NodeList
+from flexmpi.protocol.requests import History, Jobs, Nodes
 
 CORE_SECONDS = 16.0
 """Of each solver: together about twice that on two cores, and somewhat more where ranks share them."""

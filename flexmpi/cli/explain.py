@@ -10,7 +10,8 @@ import click
 from flexmpi.cli.ask_agent import STATUSES, agent_options, connected
 from flexmpi.cli.fields import duration
 from flexmpi.cli.tables import Field, ending, print_rows, style_of, style_options
-from flexmpi.protocol.requests import Alternative, Explain, Explanation, Figure
+from flexmpi.protocol.replies import Alternative, Explanation, Figure
+from flexmpi.protocol.requests import Explain
 from flexmpi.scheduler.hostlists import fold_hosts
 
 

@@ -11,7 +11,7 @@ from rich.filesize import decimal
 
 from flexmpi.cli.tables import Field
 from flexmpi.protocol.messages import Cost
-from flexmpi.protocol.requests import HistoryRow, JobRow, NodeRow
+from flexmpi.protocol.replies import HistoryRow, JobRow, NodeRow
 from flexmpi.scheduler.hostlists import fold_hosts
 
 JOB_SHOWN = "job,name,user,state,size,ranks,node_hours,nodes,why"

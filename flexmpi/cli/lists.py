@@ -18,7 +18,8 @@ from flexmpi.cli.fields import (
     group_nodes,
 )
 from flexmpi.cli.tables import ending, print_json, print_rows, style_of, style_options
-from flexmpi.protocol.requests import History, HistoryList, JobList, Jobs, NodeList, Nodes
+from flexmpi.protocol.replies import HistoryList, JobList, NodeList
+from flexmpi.protocol.requests import History, Jobs, Nodes
 
 ENTRIES = 1000
 

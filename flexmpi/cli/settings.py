@@ -11,7 +11,8 @@ import click
 from flexmpi.cli.ask_agent import connected
 from flexmpi.cli.changes import CHANGE_ENDING, carry_out, change_options
 from flexmpi.errors import ConfigurationError
-from flexmpi.protocol.requests import Mode, PowerDraw, SetMode, SetPolicy, SetPowercap, Settings
+from flexmpi.protocol.replies import PowerDraw, Settings
+from flexmpi.protocol.requests import Mode, SetMode, SetPolicy, SetPowercap
 
 _POWER = re.compile(r"([0-9]+(?:\.[0-9]*)?)\s*(|w|kw|mw)", re.IGNORECASE)
 _UNITS = {"": 1.0, "w": 1.0, "kw": 1e3, "mw": 1e6}

@@ -22,7 +22,8 @@ from flexmpi.protocol.auth import Authority
 from flexmpi.protocol.messages import (
     FromAgent,
 )
-from flexmpi.protocol.requests import HistoryRow, Mode, Reply
+from flexmpi.protocol.replies import HistoryRow, Reply
+from flexmpi.protocol.requests import Mode
 from flexmpi.protocol.slurm_commands import Submission
 from flexmpi.scheduler.deciding import Question, Verdict, decide, still_right
 from flexmpi.scheduler.desk import Desk

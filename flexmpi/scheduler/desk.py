@@ -13,24 +13,20 @@ from flexmpi.protocol.auth import Identity, may
 from flexmpi.protocol.messages import Balance as BalanceCommand
 from flexmpi.protocol.messages import Done, Failed, FromAgent, NodeRanks, Rejected
 from flexmpi.protocol.messages import Stop as StopCommand
+from flexmpi.protocol.replies import Accepted, HistoryList, HistoryRow, Reply, Settings
 from flexmpi.protocol.requests import (
-    Accepted,
     AnyRequest,
     Balance,
     Expand,
     Explain,
     History,
-    HistoryList,
-    HistoryRow,
     Jobs,
     Mode,
     Nodes,
     OnJob,
-    Reply,
     SetMode,
     SetPolicy,
     SetPowercap,
-    Settings,
     Shrink,
     Stop,
     Submit,

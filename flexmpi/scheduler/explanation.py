@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from flexmpi.models.estimate import Estimate, Refusal
-from flexmpi.protocol.requests import Alternative, Explanation, Figure, PowerDraw
+from flexmpi.protocol.replies import Alternative, Explanation, Figure, PowerDraw
 from flexmpi.scheduler.elastic import ElasticJob, View
 from flexmpi.scheduler.forecast import Forecast
 from flexmpi.scheduler.ledger import Member

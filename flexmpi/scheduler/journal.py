@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from flexmpi.protocol.messages import Cost
-from flexmpi.protocol.requests import HistoryRow, Outcome
+from flexmpi.protocol.replies import HistoryRow, Outcome
 from flexmpi.protocol.wire import one_line
 from flexmpi.scheduler.journal_file import connect, explained, lock_file, transaction
 

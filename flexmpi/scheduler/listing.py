@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flexmpi.protocol.requests import JobList, JobRow, NodeList, NodeRow
+from flexmpi.protocol.replies import JobList, JobRow, NodeList, NodeRow
 from flexmpi.scheduler.ledger import Ledger, Member
 from flexmpi.scheduler.state import Job, Snapshot
 from flexmpi.scheduler.supply import Territory, companions

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from flexmpi.errors import CommandError, ManagerError, MessageError
 from flexmpi.protocol.messages import Balance, Command, FromAgent, Resize, Stop, decode_from_agent
-from flexmpi.protocol.requests import Outcome
+from flexmpi.protocol.replies import Outcome
 from flexmpi.scheduler.elastic import Decision
 from flexmpi.scheduler.journal import Entry, Journal, fresh_id
 from flexmpi.scheduler.ledger import Ledger, Member

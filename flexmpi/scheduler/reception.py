@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from flexmpi.errors import AuthenticationError, FlexMPIError, MessageError
 from flexmpi.protocol.auth import Action, Authority, Identity, identify, may
 from flexmpi.protocol.messages import FromAgent, Register, Rejected
-from flexmpi.protocol.requests import AnyRequest, Reply, Request, decode_to_agent
+from flexmpi.protocol.replies import Reply
+from flexmpi.protocol.requests import AnyRequest, Request, decode_to_agent
 from flexmpi.scheduler.desk import Desk
 from flexmpi.scheduler.journal import LARGEST_BELIEVED_EPOCH
 from flexmpi.scheduler.ledger import Ledger, Member

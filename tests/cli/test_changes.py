@@ -10,17 +10,14 @@ from flexmpi.cli import changes
 from flexmpi.cli.resize import how_many_or_which
 from flexmpi.errors import ConfigurationError
 from flexmpi.protocol.messages import Cost, Done, Failed, NodeRanks, Rejected
+from flexmpi.protocol.replies import Accepted, HistoryList, HistoryRow, Settings
 from flexmpi.protocol.requests import (
-    Accepted,
     AnyRequest,
     Balance,
     Expand,
     History,
-    HistoryList,
-    HistoryRow,
     SetMode,
     SetPolicy,
-    Settings,
     Shrink,
     Stop,
 )

@@ -7,16 +7,8 @@ import json
 import pytest
 
 from flexmpi.protocol.messages import Done
-from flexmpi.protocol.requests import (
-    Accepted,
-    Alternative,
-    AnyRequest,
-    Explain,
-    Explanation,
-    Figure,
-    PowerDraw,
-    SetPowercap,
-)
+from flexmpi.protocol.replies import Accepted, Alternative, Explanation, Figure, PowerDraw
+from flexmpi.protocol.requests import AnyRequest, Explain, SetPowercap
 from tests.cli.conftest import Flexmpi, Serve
 
 

@@ -7,7 +7,7 @@ import pytest
 from flexmpi.cli.fields import NODE_FIELDS, cost_in_words, duration, group_nodes, size
 from flexmpi.cli.tables import choose
 from flexmpi.protocol.messages import Cost
-from flexmpi.protocol.requests import JobRow, NodeRow
+from flexmpi.protocol.replies import JobRow, NodeRow
 
 
 def job(held: int, least: int, most: int) -> JobRow:

@@ -10,18 +10,8 @@ from pathlib import Path
 import pytest
 
 from flexmpi.protocol.messages import Cost, Rejected
-from flexmpi.protocol.requests import (
-    AnyRequest,
-    History,
-    HistoryList,
-    HistoryRow,
-    JobList,
-    JobRow,
-    Jobs,
-    NodeList,
-    NodeRow,
-    Nodes,
-)
+from flexmpi.protocol.replies import HistoryList, HistoryRow, JobList, JobRow, NodeList, NodeRow
+from flexmpi.protocol.requests import AnyRequest, History, Jobs, Nodes
 from tests.cli.conftest import Flexmpi, Serve
 
 COST = Cost(

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from flexmpi.protocol.messages import Done
-from flexmpi.protocol.requests import Accepted, AnyRequest, JobList, JobRow
+from flexmpi.protocol.replies import Accepted, JobList, JobRow
+from flexmpi.protocol.requests import AnyRequest
 from flexmpi.protocol.wire import Message
 from tests.cli.conftest import Serve
 from tests.terminal import LIMIT_S, Terminal

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from flexmpi.cli.submit import passed_on, time_limit
 from flexmpi.errors import ConfigurationError
 from flexmpi.protocol.messages import Done
-from flexmpi.protocol.requests import Accepted, AnyRequest, Submit
+from flexmpi.protocol.replies import Accepted
+from flexmpi.protocol.requests import AnyRequest, Submit
 from flexmpi.protocol.wire import Message
 from tests.cli.conftest import Flexmpi, Serve
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from flexmpi.protocol import messages, requests
+from flexmpi.protocol import messages, replies, requests
 from flexmpi.protocol.wire import LARGEST_COUNT, LARGEST_INTEGER, Message
 
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
@@ -76,7 +76,7 @@ def sizes(draw: st.DrawFn, kind: type[requests.Expand] | type[requests.Shrink]) 
 
 
 job_rows = st.builds(
-    requests.JobRow,
+    replies.JobRow,
     job=names,
     name=texts,
     uid=uids,
@@ -92,10 +92,10 @@ job_rows = st.builds(
     node_hours=seconds,
 )
 node_rows = st.builds(
-    requests.NodeRow, node=names, cores=counts, states=st.tuples(texts), job=st.none() | names, why=st.none() | texts
+    replies.NodeRow, node=names, cores=counts, states=st.tuples(texts), job=st.none() | names, why=st.none() | texts
 )
 history_rows = st.builds(
-    requests.HistoryRow,
+    replies.HistoryRow,
     id=names,
     decided_at=seconds,
     job=st.none() | names,
@@ -106,9 +106,9 @@ history_rows = st.builds(
     cost=st.none() | costs,
 )
 watts = st.floats(0, 1e12)
-figures = st.builds(requests.Figure, value=seconds, error=seconds)
+figures = st.builds(replies.Figure, value=seconds, error=seconds)
 alternatives = st.builds(
-    requests.Alternative,
+    replies.Alternative,
     nodes=positive,
     iteration_s=figures,
     speed=seconds,
@@ -120,7 +120,7 @@ alternatives = st.builds(
     is_chosen=st.booleans(),
 )
 explanations = st.builds(
-    requests.Explanation,
+    replies.Explanation,
     job=names,
     name=texts,
     user=texts,
@@ -193,15 +193,15 @@ REQUESTS: list[st.SearchStrategy[Any]] = [
     ),
 ]
 REPLIES: list[st.SearchStrategy[Any]] = [
-    st.builds(requests.JobList, jobs=st.tuples(job_rows)),
-    st.builds(requests.NodeList, nodes=st.tuples(node_rows)),
-    st.builds(requests.HistoryList, entries=st.tuples(history_rows)),
+    st.builds(replies.JobList, jobs=st.tuples(job_rows)),
+    st.builds(replies.NodeList, nodes=st.tuples(node_rows)),
+    st.builds(replies.HistoryList, entries=st.tuples(history_rows)),
     st.builds(
-        requests.PowerDraw, cap_w=st.none() | watts, drawn_w=watts, others_w=watts, declared=counts, undeclared=counts
+        replies.PowerDraw, cap_w=st.none() | watts, drawn_w=watts, others_w=watts, declared=counts, undeclared=counts
     ),
     explanations,
-    st.builds(requests.Settings, policy=names, mode=modes),
-    st.builds(requests.Accepted, id=names, what=texts, job=st.none() | names, dry_run=st.booleans()),
+    st.builds(replies.Settings, policy=names, mode=modes),
+    st.builds(replies.Accepted, id=names, what=texts, job=st.none() | names, dry_run=st.booleans()),
     rejected,
     done,
     failed,

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from flexmpi.errors import ConfigurationError, MessageError
-from flexmpi.protocol import messages, requests, wire
+from flexmpi.protocol import messages, replies, requests, wire
 from flexmpi.protocol.auth import Action
 from flexmpi.protocol.fence import Fence
 from flexmpi.protocol.messages import decode_from_agent, decode_from_supervisor
-from flexmpi.protocol.requests import decode_reply, decode_request
+from flexmpi.protocol.replies import decode_reply
+from flexmpi.protocol.requests import decode_request
 from flexmpi.protocol.slurm_commands import Submission
 from flexmpi.protocol.wire import LARGEST_MESSAGE_BYTES, Message, encode
 from tests.protocol.every_message import FROM_AGENT, FROM_SUPERVISOR, REPLIES, REQUESTS, texts
@@ -25,7 +26,7 @@ DIRECTIONS = [
     pytest.param(decode_from_supervisor, FROM_SUPERVISOR, messages.FromSupervisor, id="from supervisor"),
     pytest.param(decode_from_agent, FROM_AGENT, messages.FromAgent, id="from agent"),
     pytest.param(decode_request, REQUESTS, requests.AnyRequest, id="requests"),
-    pytest.param(decode_reply, REPLIES, requests.Reply, id="replies"),
+    pytest.param(decode_reply, REPLIES, replies.Reply, id="replies"),
 ]
 Decoder = Callable[[bytes], Message]
 

@@ -24,7 +24,8 @@ from flexmpi.protocol.messages import (
     Sample,
     decode_from_agent,
 )
-from flexmpi.protocol.requests import Reply, Request, decode_reply
+from flexmpi.protocol.replies import Reply, decode_reply
+from flexmpi.protocol.requests import Request
 from flexmpi.protocol.wire import Message, encode
 
 LIMIT_S = 30.0

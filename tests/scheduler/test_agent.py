@@ -21,22 +21,24 @@ from flexmpi.protocol.auth import Identity, SharedKey
 from flexmpi.protocol.contact import Card, publish
 from flexmpi.protocol.keys import agent_keys, local_key
 from flexmpi.protocol.messages import Done, Failed, Registered, Rejected, Resize, Stop, Unknown, Withdraw
-from flexmpi.protocol.requests import (
+from flexmpi.protocol.replies import (
     Accepted,
-    Expand,
-    Explain,
     Explanation,
-    History,
     HistoryList,
     JobList,
-    Jobs,
     NodeList,
-    Nodes,
     PowerDraw,
+    Settings,
+)
+from flexmpi.protocol.requests import (
+    Expand,
+    Explain,
+    History,
+    Jobs,
+    Nodes,
     SetMode,
     SetPolicy,
     SetPowercap,
-    Settings,
     Shrink,
     Submit,
 )

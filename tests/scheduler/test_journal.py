@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from flexmpi.errors import JournalError
 from flexmpi.protocol.messages import Cost
-from flexmpi.protocol.requests import HistoryRow
+from flexmpi.protocol.replies import HistoryRow
 from flexmpi.scheduler.journal import LARGEST_BELIEVED_EPOCH, Entry, Journal, fresh_id
 from tests.protocol.every_message import costs, integers, names, numbers, seconds, texts, uids
 
