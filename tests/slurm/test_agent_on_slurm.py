@@ -288,8 +288,8 @@ def arrivals(
         assert job.wait_until_over(limit_s=180) == "COMPLETED", job.output()[-3000:]
         job.check_clean()
     cluster.wait_until_idle()
-    assert agent.listed("jobs") == []
-    assert not agent.open_orders()
+    wait_until(lambda: agent.listed("jobs") == [], what="the agent has seen that all jobs are over", limit_s=30)
+    wait_until(lambda: not agent.open_orders(), what="no order is left open", limit_s=30)
     failed = [row for row in agent.listed("history") if row["outcome"] == "failed"]
     print(f"seed {seed}: {len(agent.listed('history'))} decisions, {len(failed)} failed")
 
