@@ -11,7 +11,16 @@ from benchmarks.report import stated
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-ORDER = ["reconfiguration", "ahead", "process_sets", "startup", "redistribution", "overhead", "decision"]
+ORDER = [
+    "reconfiguration",
+    "ahead",
+    "process_sets",
+    "startup",
+    "redistribution",
+    "overhead",
+    "decision",
+    "released_node",
+]
 HEADING = """# Benchmarks
 
 Written by `python -m benchmarks.page` from the results in [benchmarks/results](../benchmarks/results); change nothing here.
