@@ -91,6 +91,12 @@ class ScriptedJob(Caller):
         assert isinstance(message, kind), message
         return message
 
+    async def until(self, kind: type[M]) -> M:
+        """Return the next message of a kind, whatever was said once more before it."""
+        while not isinstance(message := decode_from_agent(await self.receive()), kind):
+            pass
+        return message
+
     async def joined(self) -> Registered:
         await self.register()
         answer = await self.heard(Registered)
