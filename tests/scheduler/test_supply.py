@@ -102,3 +102,11 @@ def test_an_elastic_job_grows_by_nodes_with_its_features_and_resources() -> None
     assert Suitability(seen.nodes, in_doubt=False).of(job(1, constraint="a&b|c")) == {"n1", "n2"}
     assert Suitability(seen.nodes, in_doubt=False).of(job(1, gres="gres/gpu:2")) == {"n2"}
     assert Suitability(seen.nodes, in_doubt=False).of(replace(job(1), partitions=("other",))) == frozenset()
+
+
+def test_what_suits_a_job_is_found_once_for_all_with_the_same_wishes() -> None:
+    nodes = (replace(node("n1"), features=("a",)), node("n2"))
+    suitability = Suitability(nodes, in_doubt=False)
+    assert suitability.of(job(1)) is suitability.of(job(2)) == {"n1", "n2"}
+    assert suitability.of(job(3, constraint="a")) == {"n1"}
+    assert suitability.of(replace(job(4), excluded_nodes=("n1",))) == {"n2"}
