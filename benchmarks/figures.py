@@ -93,7 +93,7 @@ class Result:
     def updated(self, later: Self) -> Self:
         """Return it with a later result of the same benchmark in place of what that measured again, and beside the rest."""
         tables = tuple(
-            replace(new, rows=_updated(old.rows, new.rows, key=lambda row: str(row[0])))
+            replace(new, rows=_updated(old.rows, new.rows, key=lambda row: str(row[0]))) if new.rows else old
             for old, new in zip(self.tables, later.tables, strict=True)
         )
         targets = _updated(self.targets, later.targets, key=lambda target: target.claim)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from benchmarks import machine
 from benchmarks.figures import Result, Spread, Table, Target
-from benchmarks.report import command
+from benchmarks.report import command_of_parts
 from benchmarks.worlds import ElasticJob, Record
 from flexmpi.runtime.interval import DEFAULT_INTERVAL_S
 
@@ -110,17 +112,24 @@ def timed_calls(quick: bool) -> tuple[Table, float]:
     return table, max(costs)
 
 
-def measure(quick: bool) -> Result:
+PARTS: dict[str, tuple[Callable[[bool], tuple[Table, float]], str, float]] = {
+    "iterations": (between_agreements, "An iteration between agreement points costs, in us", 1.0),
+    "agreements": (with_agreements, "Overhead at the default interval for iterations of 1 ms and more, in %", 0.5),
+    "calls": (timed_calls, "A call on the timed communicator costs, in us", 0.5),
+}
+
+
+def measure(quick: bool, parts: Sequence[str]) -> Result:
     """Measure what FlexMPI costs a program between reconfigurations."""
-    iteration, iteration_us = between_agreements(quick)
-    loop, percent = with_agreements(quick)
-    calls, call_us = timed_calls(quick)
-    targets = (
-        Target("An iteration between agreement points costs, in us", iteration_us, 1.0),
-        Target("Overhead at the default interval for iterations of 1 ms and more, in %", percent, 0.5),
-        Target("A call on the timed communicator costs, in us", call_us, 0.5),
-    )
-    return Result("overhead", "Overhead", METHOD, machine.describe(), (iteration, loop, calls), targets, LIMITS)
+    tables, targets = [], []
+    for name, (measured, claim, limit) in PARTS.items():
+        if name in parts:
+            table, figure = measured(quick)
+            tables.append(table)
+            targets.append(Target(claim, figure, limit))
+        else:
+            tables.append(Table("", (), ()))
+    return Result("overhead", "Overhead", METHOD, machine.describe(), tuple(tables), tuple(targets), LIMITS)
 
 
 def _run(
@@ -144,4 +153,4 @@ def _length(record: Record) -> str:
 
 
 if __name__ == "__main__":
-    command(measure)()
+    command_of_parts(measure, tuple(PARTS))()
