@@ -22,7 +22,8 @@ METHOD = (
     "least, copied by one core between blocks that have their memory."
 )
 LIMITS = (
-    "1 MB: what is left is the join, 3 to 6 ms: a few messages through supervisor and node launchers, Accept and Connect, Merge.",
+    "1 MB: what is left is the join, 3 to 6 ms on a quiet machine: a few messages through supervisor and node "
+    "launchers, Accept and Connect, Merge.",
     "200 MB: one process reads another's memory at about two thirds of memcpy's speed (cross-memory attach). So both ends copy, "
     "each a part, which takes about 0.6 of the time where both have a core; UCX's own other way, to have the sender write "
     "(put), is no faster than to have the receiver read. The join adds its few ms. Newcomers get the memory for their rows "
