@@ -20,6 +20,7 @@ ORDER = [
     "overhead",
     "decision",
     "released_node",
+    "prediction",
 ]
 HEADING = """# Benchmarks
 

@@ -20,6 +20,14 @@ def test_every_kept_result_was_measured_in_full_and_says_where() -> None:
         assert "quick" not in result.machine, f"{result.name} was measured with --quick"
 
 
+def test_the_page_of_models_has_their_measured_errors() -> None:
+    (prediction,) = (result for result in kept() if result.name == "prediction")
+    page_of_models = PAGE.with_name("models.md").read_text()
+    for program, _, count, *errors, _, _ in prediction.tables[0].rows:
+        medians = [number(error.median) for error in errors if isinstance(error, Spread)]
+        assert f"| {program} | {count} | {' | '.join(medians)} |" in page_of_models
+
+
 def test_a_result_survives_json() -> None:
     table = Table("t", ("a", "b"), (("x", Spread.of([1.0, 2.0])), ("y", None), ("z", 3.5)), ("note",))
     target = Target("claim", 1.0, 2.0)
