@@ -143,7 +143,8 @@ class Order:
             held = job.held()
             return [node for node in going if node in held]
 
-        await job.until(lambda: not kept(), limit_s=GIVE_BACK_LIMIT_S)
+        # Of a node that stays it is said why, and nothing is to be waited for.
+        await job.until(lambda: all(job.remark_on(node) for node in kept()), limit_s=GIVE_BACK_LIMIT_S)
         if why is None and (stays := kept()):
             why = "; ".join(job.remark_on(node) or f"{node} has been left and is not free yet" for node in stays)
         return Outcome(why, cost_of(wanted))

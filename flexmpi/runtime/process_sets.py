@@ -165,6 +165,7 @@ class ProcessSets:
         # Something may have been started there since.
         if if_idle and self._is_used(node):
             return
+        self._remarks.pop(node, None)
         if (remark := await self._launchers.let_go(node)) is not None:
             self._remarks[node] = remark
             self._warn(remark)
