@@ -1,7 +1,7 @@
 """The numbered text commands of the FlexMPI manual: bytes to frozen dataclasses and back.
 
 Nothing here opens a socket, knows a job or carries a command out. Commands 9 to 12 are not in the manual's table; their
-syntax is that of the C implementation.
+syntax is that of the C implementation. Command 13 is FlexMPI's own.
 """
 
 from __future__ import annotations
@@ -193,9 +193,24 @@ class PrintMessage(_Command, number=12, syntax="12:TEXT", summary="Print a messa
         return cls(argument.text)
 
 
+@dataclass(frozen=True)
+class PrepareRanks(
+    _Command, number=13, syntax="13:NODE:N", summary="Have ranks ready to join on a node; 0 lets them go"
+):
+    """Command 13: ranks that are started on a node and wait there, asleep, until command 6 adds ranks to it."""
+
+    node: str
+    ranks: int
+
+    @classmethod
+    def _read(cls, argument: _Argument) -> Self:
+        node, ranks = argument.fields(2, 2)
+        return cls(argument.name(node, "a node name"), argument.whole(ranks))
+
+
 Command = (
     ChangePolicy | BalanceLoad | ShowPerformance | Monitoring | Terminate | ChangeRanks  # 1 to 6
-    | ChangeCounters | BindRanks | DelayIO | GrantIO | PrintMessage  # 7 to 10, 12
+    | ChangeCounters | BindRanks | DelayIO | GrantIO | PrintMessage | PrepareRanks  # 7 to 10, 12, 13
 )  # fmt: skip
 COMMANDS: dict[int, type[Command]] = {kind.number: kind for kind in get_args(Command)} | {11: ChangeRanks}
 SYNTAX = {number: kind.syntax for number, kind in COMMANDS.items()} | {11: "11:ITERATION:NODE:±N:NODE:±N…"}
@@ -226,18 +241,18 @@ def parse_command(datagram: bytes) -> Command:
     Raises
     ------
     CommandError
-        The datagram is not one of the commands 1 to 12; the message is one line and gives the expected syntax.
+        The datagram is not one of the commands 1 to 13; the message is one line and gives the expected syntax.
     """
     text = _decoded(_without_padding(datagram))
     if not text:
-        raise CommandError("empty command (expected NUMBER:…, commands are 1 to 12)")
+        raise CommandError("empty command (expected NUMBER:…, commands are 1 to 13)")
     if not text.isprintable():
         raise CommandError(f"control character in command {_shown(text)} (expected one line of printable text)")
     digits, _, rest = text.partition(":")
     if not re.fullmatch(r"[0-9]+ *", digits):
-        raise CommandError(f"{_shown(digits)} is not a command number (commands are 1 to 12)")
+        raise CommandError(f"{_shown(digits)} is not a command number (commands are 1 to 13)")
     if int(digits) not in COMMANDS:
-        raise CommandError(f"unknown command number {_shown(digits)[1:-1]} (commands are 1 to 12)")
+        raise CommandError(f"unknown command number {_shown(digits)[1:-1]} (commands are 1 to 13)")
     return COMMANDS[int(digits)]._read(_Argument(int(digits), rest.strip()))
 
 

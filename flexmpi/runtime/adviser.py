@@ -126,7 +126,7 @@ class Adviser:
     def reconfigured(self, reconfiguration: Reconfiguration) -> None:
         """Learn from a reconfiguration that is over."""
         self._seen = 0
-        if reconfiguration.stage is Stage.DONE and not reconfiguration.balance:
+        if reconfiguration.stage is Stage.DONE and not reconfiguration.balance and not reconfiguration.ready:
             self.model = self.model.after_resize(measured(reconfiguration))
         elif reconfiguration.stage is Stage.FAILED and reconfiguration.cause.startswith("policy "):
             self._not_before = self._clock() + COOL_DOWN_S

@@ -110,6 +110,9 @@ class Order:
         changes = growth(command.add, job.roster, processes_per_node=processes_per_node)
         changes |= {node: -occupied[node] for node in command.leave if occupied.get(node)}
         vacated = tuple(node for node in command.leave if node in changes)
+        for node in command.leave:
+            if node not in vacated and job.roster.prepared_on(node):
+                self._wanted = job.reconfigurer.request_ready(node, 0, cause=cause)
         if changes:
             self._wanted = job.reconfigurer.request(
                 list(changes.items()), cause=cause, given=command.add, vacated=vacated
@@ -172,7 +175,7 @@ def held_nodes(held: Iterable[str], occupied: Mapping[str, int]) -> Held:
 
 def cost_of(done: Reconfiguration | None) -> Cost | None:
     """Return what a reconfiguration cost; None where it was not carried out."""
-    if done is None or done.stage is not Stage.DONE:
+    if done is None or done.stage is not Stage.DONE or done.ready:
         return None
     figures = done.figures
     return Cost(

@@ -20,6 +20,7 @@ from flexmpi.protocol.commands import (
     DelayIO,
     GrantIO,
     Monitoring,
+    PrepareRanks,
     PrintMessage,
     ShowPerformance,
     Terminate,
@@ -84,6 +85,7 @@ class Commander:
             DelayIO: self._delay_io,
             GrantIO: self._grant_io,
             PrintMessage: self._print_message,
+            PrepareRanks: self._prepare_ranks,
         }
 
     async def answer(self, datagram: bytes, sender: str) -> str:
@@ -136,6 +138,12 @@ class Commander:
         else:
             wanted = self._services.plan(ScheduledChange(command.at_iteration, command.changes), cause=cause)
         self._job.show(*create_lines(command.changes))
+        return f"reconfiguration {wanted.number}: {wanted.summary()}"
+
+    async def _prepare_ranks(self, command: PrepareRanks) -> str:
+        await self._until_started()
+        cause = f"udp {command.text()}"
+        wanted = self._job.reconfigurer.request_ready(command.node, command.ranks, cause=cause)
         return f"reconfiguration {wanted.number}: {wanted.summary()}"
 
     async def _until_started(self) -> None:

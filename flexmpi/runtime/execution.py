@@ -73,6 +73,25 @@ class Execution:
             wanted.units.extend([rank] for rank in parked)
             if count > len(parked):
                 starting.append((node, count - len(parked)))
+        await self._start_and_await(starting)
+        wanted.start_s = time.monotonic() - began
+
+    async def make_ready(self, node: str, count: int) -> None:
+        """Start ranks that are to wait until they are wanted; they are ready when this returns.
+
+        Raises
+        ------
+        MembershipError
+            It is not possible.
+        """
+        began = time.monotonic()
+        # Each a process set of its own, for whoever is wanted later joins without the others.
+        await self._start_and_await([(node, 1)] * count)
+        self._wanted.start_s = time.monotonic() - began
+
+    async def _start_and_await(self, starting: Sequence[tuple[str, int]]) -> None:
+        """Start process sets, and wait until they and all other newcomers have reached their loop."""
+        job, wanted = self._job, self._wanted
         wanted.started = dict(starting)
         await self._start_process_sets(starting)
         if not await job.until(
@@ -85,7 +104,6 @@ class Execution:
                 f"{job.limits.ready_timeout_s:g} s (they have not reached flex.iterate)"
             )
         self._check_newcomers()
-        wanted.start_s = time.monotonic() - began
 
     async def _start_process_sets(self, starting: Sequence[tuple[str, int]]) -> None:
         """Start on all nodes at once, for each may take its time; those that started are known even if another fails."""

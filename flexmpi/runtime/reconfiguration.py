@@ -27,7 +27,7 @@ class Stage(Enum):
 
 STEPS: Mapping[Stage, frozenset[Stage]] = {
     Stage.QUEUED: frozenset({Stage.STARTING, Stage.OFFERED, Stage.FAILED}),
-    Stage.STARTING: frozenset({Stage.ASSEMBLING, Stage.OFFERED, Stage.FAILED}),
+    Stage.STARTING: frozenset({Stage.ASSEMBLING, Stage.OFFERED, Stage.DONE, Stage.FAILED}),
     Stage.ASSEMBLING: frozenset({Stage.OFFERED, Stage.FAILED}),
     Stage.OFFERED: frozenset({Stage.AGREED, Stage.FAILED}),
     Stage.AGREED: frozenset({Stage.DONE, Stage.FAILED}),
@@ -37,7 +37,7 @@ STEPS: Mapping[Stage, frozenset[Stage]] = {
 """
 The life of a reconfiguration: queued until it is its turn; starting until the newcomers are ready (skipped when nobody
 joins); assembling while several process sets of newcomers join each other; offered until the application reaches an
-agreement point; agreed while all ranks carry it out.
+agreement point; agreed while all ranks carry it out. Where ranks are only to be ready, it is done when they are.
 """
 
 
@@ -59,6 +59,8 @@ class Reconfiguration:
         Net change of ranks for each node name; empty where only the load is balanced.
     balance
         Share the rows anew by what the ranks have measured.
+    ready
+        The ranks that are to wait on each node, ready to join; nothing else changes then.
     at_iteration
         The earliest iteration at which it may be carried out.
     forced
@@ -91,6 +93,7 @@ class Reconfiguration:
     cause: str
     changes: Mapping[str, int]
     balance: bool = False
+    ready: Mapping[str, int] = field(default_factory=dict)
     at_iteration: int = 0
     forced: bool = False
     given: tuple[str, ...] = ()
@@ -172,6 +175,8 @@ class Reconfiguration:
 
     def summary(self) -> str:
         """Say in a few words what it does, for the reply to whoever asked."""
+        if self.ready:
+            return ", ".join(_readiness(count, node) for node, count in self.ready.items())
         parts = [
             f"{'start' if change > 0 else 'retire'} {abs(change)} rank{'s' if abs(change) > 1 else ''} on {node}"
             for node, change in self.changes.items()
@@ -187,6 +192,7 @@ class Reconfiguration:
             "outcome": self.stage.value,
             "why": self.why,
             "changes": dict(self.changes),
+            **({"ready": dict(self.ready)} if self.ready else {}),
             "ranks_before": self.ranks_before,
             "ranks_after": self.ranks_after,
             "nodes_before": self.nodes_before,
@@ -194,3 +200,7 @@ class Reconfiguration:
             "start_s": self.start_s,
             **self.figures,
         }
+
+
+def _readiness(count: int, node: str) -> str:
+    return f"have {count} rank{'s' if count > 1 else ''} ready on {node}" if count else f"have no rank ready on {node}"

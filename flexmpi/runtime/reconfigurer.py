@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from flexmpi.configuration import ANY_NODE, find_nodes
 from flexmpi.errors import CommandError, FlexMPIError, MembershipError
 from flexmpi.runtime.execution import Execution
 from flexmpi.runtime.feasibility import add_up, resolve
@@ -158,6 +159,23 @@ class Reconfigurer:
             raise CommandError("the application is ending")
         return self._queue(Reconfiguration(self._next_number(), cause, {}, balance=True))
 
+    def request_ready(self, node: str, count: int, *, cause: str) -> Reconfiguration:
+        """Queue that ``count`` ranks wait on a node, ready to join; fewer than there are lets some go.
+
+        Raises
+        ------
+        CommandError
+            It is not possible, with the reason.
+        """
+        self._check_can_change()
+        if count:
+            places = list(self._resolve([(node, count)], self.projected()))
+        else:
+            places = [each.name for each in find_nodes(self.job.roster.nodes, node)]
+        if len(places) > 1 or ANY_NODE in places:
+            raise CommandError(f"ranks are made ready on one node, and {node} is not: name it")
+        return self._queue(Reconfiguration(self._next_number(), cause, {}, ready={places[0]: count}))
+
     def _queue(self, wanted: Reconfiguration) -> Reconfiguration:
         self.queue.append(wanted)
         self.job.notify()
@@ -220,6 +238,11 @@ class Reconfigurer:
         )
         self._check_still_possible(wanted)
         wanted.ranks_before, wanted.nodes_before = len(roster.members), len(roster.occupied())
+        if wanted.ready:
+            await self._make_ready(wanted)
+            wanted.ranks_after, wanted.nodes_after = wanted.ranks_before, wanted.nodes_before
+            wanted.step(Stage.DONE)
+            return
         wanted.leaving = roster.leavers({node: -change for node, change in wanted.changes.items() if change < 0})
         wanted.parking = roster.parking(wanted.leaving)
         await Execution(job, wanted, outdated=self._outdated).run()
@@ -229,6 +252,17 @@ class Reconfigurer:
         self._outdated = job.latest
         wanted.step(Stage.DONE)
 
+    async def _make_ready(self, wanted: Reconfiguration) -> None:
+        """Start what is missing of the ranks that are to be ready, or let go what is too many; parked ranks are ready too."""
+        roster = self.job.roster
+        wanted.step(Stage.STARTING)
+        for node, count in wanted.ready.items():
+            roster.dismiss(node, most=count)
+            there = roster.reusable(node, count)
+            if (missing := count - len(there)) > 0:
+                await Execution(self.job, wanted, outdated=self._outdated).make_ready(node, missing)
+                roster.prepared.update(rank.pset for rank in wanted.newcomers)
+
     def _check_still_possible(self, wanted: Reconfiguration) -> None:
         if wanted.withdrawn is not None:
             raise MembershipError(wanted.withdrawn)
@@ -236,7 +270,7 @@ class Reconfigurer:
             raise MembershipError("the application ended first")
         if self.job.application.obstacle is not None and not wanted.balance:
             raise MembershipError(f"this application has a fixed size: {self.job.application.obstacle}")
-        if not wanted.balance and not wanted.forced:
+        if not wanted.balance and not wanted.forced and not wanted.ready:
             occupied = self.job.roster.occupied()
             wanted.vacate(occupied)
             wanted.changes = self._resolve(list(wanted.changes.items()), occupied, given=wanted.given)
@@ -258,8 +292,8 @@ class Reconfigurer:
     async def _see_leavers_off(self) -> None:
         """Release process sets without members, and kill those that do not end."""
         job = self.job
-        idle = [pset.number for pset in job.roster.idle()]
-        for pset in job.roster.idle():
+        idle = [pset.number for pset in job.roster.unwanted()]
+        for pset in job.roster.unwanted():
             job.tell(pset.ranks, "release")
         if not await job.until(lambda: not any(number in job.roster.psets for number in idle), limit_s=EXIT_LIMIT_S):
             for number in idle:

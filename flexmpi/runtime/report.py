@@ -215,6 +215,11 @@ def spawn_lines(done: Reconfiguration, numbers: Mapping[int, str], *, elapsed_s:
     ]
 
 
+def ready_lines(done: Reconfiguration) -> list[str]:
+    """Return what is printed when ranks wait, ready to join, or wait no more."""
+    return [f"Ready: {count} at {node}" for node, count in done.ready.items()]
+
+
 def removal_lines(done: Reconfiguration, numbers: Mapping[int, str], *, elapsed_s: float) -> list[str]:
     """Return what is printed after ranks have left; ``numbers`` gives the node of each rank number that left."""
     if not numbers:

@@ -77,6 +77,8 @@ class Roster:
         Ranks that live outside the application: newcomers and parked ranks.
     spoiled
         Parked ranks whose last attempt to join failed half-way; they are not asked again.
+    prepared
+        Process sets that are to stay though they have no member, for they wait until they are wanted.
     retired
         Ranks that were members and are not any more.
     pids
@@ -88,6 +90,7 @@ class Roster:
     members: list[RankId] = field(default_factory=list)
     waiting: dict[RankId, Waiting] = field(default_factory=dict)
     spoiled: set[RankId] = field(default_factory=set)
+    prepared: set[int] = field(default_factory=set)
     retired: set[RankId] = field(default_factory=set)
     pids: dict[RankId, int] = field(default_factory=dict)
     _started: int = 0
@@ -102,6 +105,7 @@ class Roster:
     def remove(self, number: int) -> ProcessSet:
         """Take out a process set that has ended."""
         pset = self.psets.pop(number)
+        self.prepared.discard(number)
         for rank in pset.ranks:
             self.waiting.pop(rank, None)
             self.pids.pop(rank, None)
@@ -161,8 +165,26 @@ class Roster:
         self.retired.update(gone)
         self.members = [rank for rank in interleaved(self.members, newcomers, places) if rank not in gone]
         self.retired.difference_update(self.members)
+        # Who has joined is kept by its members; nobody waits on a node that all have left.
+        self.prepared.difference_update(rank.pset for rank in self.members)
+        left = {self.node_of(rank) for rank in gone} - self.occupied().keys()
+        self.prepared = {number for number in self.prepared if self.psets[number].node not in left}
         for rank in self.members:
             self.waiting.pop(rank, None)
+
+    def dismiss(self, node: str, *, most: int) -> None:
+        """Keep no more prepared process sets of a node, of those with the last started first, than have ``most`` ranks."""
+        here = self.prepared_on(node)
+        while here and sum(pset.size for pset in here) > most:
+            self.prepared.discard(here.pop().number)
+
+    def prepared_on(self, node: str) -> list[ProcessSet]:
+        """Return the prepared process sets of a node, in the order of their start."""
+        return [self.psets[number] for number in sorted(self.prepared) if self.psets[number].node == node]
+
+    def unwanted(self) -> list[ProcessSet]:
+        """Return the process sets that have no member and are not prepared for any."""
+        return [pset for pset in self.idle() if pset.number not in self.prepared]
 
     def idle(self) -> list[ProcessSet]:
         """Return the process sets without any member of the application."""

@@ -203,6 +203,7 @@ class Supervisor:
             elapsed_s = time.monotonic() - self._began
             self.show(*report.spawn_lines(reconfiguration, self._joined(reconfiguration), elapsed_s=elapsed_s))
             self.show(*report.balance_lines(reconfiguration))
+            self.show(*report.ready_lines(reconfiguration))
             self.show(*report.removal_lines(reconfiguration, reconfiguration.left, elapsed_s=elapsed_s))
             if self._terminating:
                 self.tell(self.roster.members[:1], "terminate")

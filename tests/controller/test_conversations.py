@@ -70,7 +70,7 @@ def test_the_manuals_session_with_two_applications(converse, files) -> None:
     session.wait_for("0 data from .* size 4$")
 
     said = len(session.lines)
-    for wrong in ("7 4:on", "0 13:", "0 6:nowhere:1", "hello"):
+    for wrong in ("7 4:on", "0 14:", "0 6:nowhere:1", "hello"):
         session.say(wrong)
     session.wait_for("error: 'hello'")
     answers = [line for line in session.lines[said:] if " data from " not in line]
@@ -79,7 +79,7 @@ def test_the_manuals_session_with_two_applications(converse, files) -> None:
 
     assert answers == [
         "error: no application 7, those that run are: 0, 1",
-        "error: unknown command number 13 (commands are 1 to 12)",
+        "error: unknown command number 14 (commands are 1 to 13)",
         "Message: 6:nowhere:1. Size: 11 bytes sent to app1.",
         answers[3],
         "error: 'hello' is not an application's number (expected APPID COMMAND, quit or help)",

@@ -142,12 +142,12 @@ def _parses_or_refuses(datagram: bytes) -> None:
 @pytest.mark.parametrize(
     ("datagram", "message"),
     [
-        (b"", "empty command (expected NUMBER:…, commands are 1 to 12)"),
-        (b" \n\0\0", "empty command (expected NUMBER:…, commands are 1 to 12)"),
-        (b"13:", "unknown command number 13 (commands are 1 to 12)"),
-        (b"0:", "unknown command number 0 (commands are 1 to 12)"),
-        (b"six:node:1", "'six' is not a command number (commands are 1 to 12)"),
-        (b"-6:node:1", "'-6' is not a command number (commands are 1 to 12)"),
+        (b"", "empty command (expected NUMBER:…, commands are 1 to 13)"),
+        (b" \n\0\0", "empty command (expected NUMBER:…, commands are 1 to 13)"),
+        (b"14:", "unknown command number 14 (commands are 1 to 13)"),
+        (b"0:", "unknown command number 0 (commands are 1 to 13)"),
+        (b"six:node:1", "'six' is not a command number (commands are 1 to 13)"),
+        (b"-6:node:1", "'-6' is not a command number (commands are 1 to 13)"),
         (b"6:\xff:1", "not UTF-8 text: byte 0xff at position 2"),
         (b"12:\x1b[2J", "control character in command '12:\\x1b[2J' (expected one line of printable text)"),
         (b"1:", "command 1: nothing follows the number (expected 1:POLICY[:OBJECTIVE[:THRESHOLD]])"),
@@ -223,8 +223,8 @@ def test_an_unusable_token_is_refused(datagram: bytes) -> None:
         split_token(datagram)
 
 
-def test_all_twelve_commands_are_listed_with_syntax_and_summary() -> None:
-    assert set(COMMANDS) == set(SYNTAX) == set(SUMMARIES) == set(range(1, 13))
+def test_all_thirteen_commands_are_listed_with_syntax_and_summary() -> None:
+    assert set(COMMANDS) == set(SYNTAX) == set(SUMMARIES) == set(range(1, 14))
     for number, kind in COMMANDS.items():
         assert SYNTAX[number].startswith(f"{number}:")
         assert SUMMARIES[number]

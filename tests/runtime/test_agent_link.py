@@ -364,6 +364,16 @@ def test_commands_of_a_user_are_told_to_the_agent_as_nodes_held(agent, job):
         pass
 
 
+def test_a_node_where_ranks_only_wait_is_given_back_when_the_agent_takes_it(agent, job):
+    application = job()
+    agent.admit()
+    assert application.change("13:n2:1")["outcome"] == "done"
+    while held(agent.until(Sample).nodes) != {"n1": 2, "n2": 0}:
+        pass
+    outcome = agent.carried_out(agent.resize(leave=("n2",)))
+    assert held(outcome.nodes) == {"n1": 2}
+
+
 # In a job of the local manager
 
 

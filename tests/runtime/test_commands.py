@@ -62,9 +62,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
 
 
 WRONG = {
-    "": "empty command (expected NUMBER:…, commands are 1 to 12)",
-    "13:": "unknown command number 13 (commands are 1 to 12)",
-    "grow:2": "'grow' is not a command number (commands are 1 to 12)",
+    "": "empty command (expected NUMBER:…, commands are 1 to 13)",
+    "14:": "unknown command number 14 (commands are 1 to 13)",
+    "grow:2": "'grow' is not a command number (commands are 1 to 13)",
     "6:gpu:1": "no node or alias 'gpu', expected one of lhost, node2",
     "6:lhost:two": "command 6: 'two' is not a whole number (expected 6:NODE:±N:NODE:±N…)",
     "6:lhost:": "command 6: fields are missing (expected 6:NODE:±N:NODE:±N…)",

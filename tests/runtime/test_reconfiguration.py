@@ -13,6 +13,7 @@ LIVES = [
     [Stage.QUEUED, Stage.STARTING, Stage.ASSEMBLING, Stage.OFFERED, Stage.AGREED, Stage.DONE],
     [Stage.QUEUED, Stage.STARTING, Stage.OFFERED, Stage.AGREED, Stage.DONE],
     [Stage.QUEUED, Stage.OFFERED, Stage.AGREED, Stage.DONE],
+    [Stage.QUEUED, Stage.STARTING, Stage.DONE],
 ]
 
 
@@ -26,7 +27,9 @@ def test_the_table_has_every_stage_and_only_steps_forward() -> None:
     assert all(order.index(later) > order.index(stage) for stage, steps in STEPS.items() for later in steps)
 
 
-@pytest.mark.parametrize("life", LIVES, ids=["several sets join", "one set joins", "nobody joins"])
+@pytest.mark.parametrize(
+    "life", LIVES, ids=["several sets join", "one set joins", "nobody joins", "ranks are only to be ready"]
+)
 def test_a_life_without_trouble_goes_through(life: list[Stage]) -> None:
     wanted = at(life[0])
     for stage in life[1:]:
