@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from tests.applications import wait_until
+from flexmpi.cli.send import ask
+from flexmpi.runtime.listener import Address
+from tests.applications import PROGRAMS, wait_until
 from tests.slurm.clusters import Cluster, MissingHere
 from tests.slurm.elastic_jobs import COUNTING, FLEXMPI, ElasticJob, Surroundings, idle_nodes, script
 
@@ -168,6 +170,30 @@ def test_the_templates_work_as_a_user_submits_them(cluster, folder):
     ).strip()
     output = folder / f"jacobi-{submitted}.out"
     wait_until(lambda: output.exists() and "Jacobi:" in output.read_text(), what="the solver has ended")
+    wait_until(lambda: len(idle_nodes(cluster)) == 6, what="all nodes are idle")
+
+
+def test_the_generic_template_runs_any_program_on_more_nodes_when_told(cluster, folder):
+    environment = f"--export=ALL,FLEXMPI={FLEXMPI},SCRIPT={PROGRAMS / 'counting.py'},NODES=1-2"
+    submit = ("sbatch", "--parsable", environment, f"--chdir={folder}", str(script("slurm/elastic.sbatch")))
+    job_id = cluster.run(*submit, "--pause=0.005", "--until=stop").strip()
+    output = folder / f"elastic-{job_id}.out"
+
+    def printed(pattern: str) -> re.Match[str]:
+        def found() -> re.Match[str] | None:
+            return re.search(pattern, output.read_text()) if output.exists() else None
+
+        wait_until(lambda: found() is not None, what=f"{output.name} has {pattern}")
+        match = found()
+        assert match is not None
+        return match
+
+    port = int(printed(r"Listening for commands at UDP \S+:(\d+)")[1])
+    printed(r"Iter: \d+")
+    assert ask(Address("127.0.0.1", port), "6:any:1").startswith("ok: ")
+    printed(r"Spawn cost::")
+    (folder / "stop").touch()
+    assert int(printed(r"counted \d+ iterations on (\d+) ranks")[1]) == 3
     wait_until(lambda: len(idle_nodes(cluster)) == 6, what="all nodes are idle")
 
 
