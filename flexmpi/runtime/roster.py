@@ -5,6 +5,7 @@ Pure: plain data that the supervisor keeps up to date; no process is touched her
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -124,11 +125,8 @@ class Roster:
         return stated if stated is not None else fmean(known) if known else 1.0
 
     def occupied(self) -> dict[str, int]:
-        """Return the number of member ranks on each node that has any."""
-        counts: dict[str, int] = {}
-        for rank in self.members:
-            counts[self.node_of(rank)] = counts.get(self.node_of(rank), 0) + 1
-        return counts
+        """Return the number of member ranks on each node that has any; those whose process set has ended are nowhere."""
+        return dict(Counter(self.node_of(rank) for rank in self.members if rank.pset in self.psets))
 
     def leavers(self, removals: Mapping[str, int]) -> tuple[int, ...]:
         """Choose the rank numbers that leave: on each node the last that were started, whatever their numbers are."""

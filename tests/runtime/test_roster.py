@@ -28,6 +28,12 @@ def test_members_are_counted_by_node() -> None:
     assert running(2, 1).occupied() == {"n0": 2, "n1": 1}
 
 
+def test_members_whose_process_set_has_ended_are_on_no_node() -> None:
+    roster = running(2, 1)
+    roster.remove(0)
+    assert roster.occupied() == {"n1": 1}
+
+
 def test_the_last_to_come_on_a_node_leave_first() -> None:
     roster = running(2, 2)
     roster.change((), roster.add("n0", 1).ranks, (1,))

@@ -206,7 +206,8 @@ class ElasticJob:
                 os.kill(pid, number)
 
     def check_clean(self) -> None:
-        """Fail if a process or a file in its temporary folder is left."""
+        """Fail if a process or a file in its temporary folder is left, or its link to an agent had a fault of its own."""
+        assert "failed itself" not in self.output(), self.output()
         wait_until(lambda: not self.processes(), what="its processes are gone", limit_s=20)
         wait_until(lambda: not list(self.folder.glob("flexmpi-*/")), what="its folders are gone", limit_s=10)
 
