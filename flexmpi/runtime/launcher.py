@@ -307,6 +307,8 @@ def main() -> None:
     # Ctrl-C and a closed terminal are the supervisor's to act on.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Until a supervisor is there that decides what a SIGTERM means.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     processes.adopt_orphans()
     addresses = os.environ.pop("FLEXMPI_SUPERVISOR").split(",")
     key, request = bytes.fromhex(os.environ.pop("FLEXMPI_KEY")), int(os.environ.pop("FLEXMPI_REQUEST"))
@@ -316,6 +318,9 @@ def main() -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
         asyncio.run(Launcher(options.node, folder, powercap).run(addresses, key, request=request))
         _remove_empty_output()
+    except SystemExit:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     except (LinkError, OSError, EOFError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         sys.exit(f"flexmpi: node launcher of {options.node}: {error or type(error).__name__}")

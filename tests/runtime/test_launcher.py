@@ -24,7 +24,7 @@ from flexmpi.runtime.gateway import Gateway, LauncherLine
 from flexmpi.runtime.launcher import WINDOW_BYTES, Window
 from flexmpi.runtime.mpiexec import rank_environment
 from flexmpi.runtime.processes import descendants
-from flexmpi.runtime.providers import launcher_environment
+from flexmpi.runtime.providers import launcher_command, launcher_environment
 from tests.applications import COREFILES, PROGRAMS, Application, Leftovers, command_line, wait_until
 
 Start = Callable[..., Application]
@@ -254,6 +254,18 @@ def test_a_launcher_with_the_wrong_key_is_not_let_in_and_says_so(tmp_path: Path)
             assert ours.heard == []
 
     asyncio.run(scenario())
+
+
+def test_a_launcher_that_is_ended_before_its_supervisor_answers_leaves_no_folder(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        told = launcher_environment(1, [f"127.0.0.1:{silent.getsockname()[1]}"], b"key")
+        with subprocess.Popen(launcher_command(), env={**os.environ, **told, "TMPDIR": str(folder)}) as process:
+            connection, _ = silent.accept()
+            assert list(folder.glob("flexmpi-*"))
+            process.terminate()
+            assert process.wait(LIMIT_S) == 128 + signal.SIGTERM
+            connection.close()
+    assert not list(folder.iterdir())
 
 
 def test_a_process_set_that_cannot_start_is_reported_with_the_reason(tmp_path: Path) -> None:
