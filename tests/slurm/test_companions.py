@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from flexmpi.runtime.slurm_facts import parse_time_left
 from tests.applications import wait_until
 from tests.slurm.elastic_jobs import COUNTING, ElasticJob, idle_nodes
 
@@ -97,15 +98,24 @@ def test_companions_inherit_what_a_site_enforces(cluster, folder, shared, reserv
     job.end()
 
 
+def minutes_left(cluster: Any, job_id: int) -> int:
+    """Return how many whole minutes a job has left."""
+    left = parse_time_left(cluster.run("squeue", "--noheader", f"--jobs={job_id}", "--format=%L").strip())
+    assert left is not None
+    return left // 60
+
+
 def test_companions_have_the_time_that_their_job_has_left_when_they_are_added(cluster, folder):
     job = ElasticJob(cluster, folder, *COUNTING, options=("--nodes=1", "--time=4"))
-    job.change("6:any:1")
-    (first,) = job.companions()
-    assert minutes(cluster, first) in (2, 3)
-    cluster.run("scontrol", "update", f"JobId={job.job_id}", "TimeLimit=30")
-    job.change("6:any:1")
-    (second,) = set(job.companions()) - {first}
-    assert minutes(cluster, second) in (28, 29)
+    job.event("loop")
+    known: set[int] = set()
+    for limit in (4, 30):
+        cluster.run("scontrol", "update", f"JobId={job.job_id}", f"TimeLimit={limit}")
+        before = minutes_left(cluster, job.job_id)
+        job.change("6:any:1")
+        (added,) = set(job.companions()) - known
+        known.add(added)
+        assert minutes_left(cluster, job.job_id) <= minutes(cluster, added) <= before <= limit
     job.end()
 
 
