@@ -62,13 +62,13 @@ def rank_environment(described: str, inherited: Mapping[str, str], *, across_nod
     across_nodes
         Whether they reach other nodes: then by libfabric where UCX would do harm.
     """
-    needed: dict[str, str] = {}
-    devices = _devices(described)
+    devices, needed = _devices(described), dict[str, str]()
     if across_nodes and NETWORK not in inherited and loses_requests(described, inherited) and "ofi" in devices:
         needed[NETWORK] = "ofi"
-    if {**inherited, **needed}.get(NETWORK, devices[0] if devices else "") == "ofi":
-        needed[LIBFABRIC_PROVIDERS] = inherited.get(LIBFABRIC_PROVIDERS, WITHOUT_SOCKETS)
-    return {name: value for name, value in needed.items() if name not in inherited}
+    network = {**inherited, **needed}.get(NETWORK, devices[0] if devices else "")
+    if network == "ofi" and LIBFABRIC_PROVIDERS not in inherited:
+        needed[LIBFABRIC_PROVIDERS] = WITHOUT_SOCKETS
+    return needed
 
 
 def _version(described: str) -> tuple[int, ...]:

@@ -531,11 +531,10 @@ def test_the_agent_shows_that_it_lives_between_ticks_too(tmp_path: Path, monkeyp
     monkeypatch.setattr("flexmpi.scheduler.agent.LONGEST_SILENCE_S", 0.01)
 
     async def test() -> None:
-        signs: list[None] = []
-        async with a_world(tmp_path, alive=lambda: signs.append(None), tick_s=3600.0):
-            async with asyncio.timeout(LIMIT_S):
-                while len(signs) < 3:
-                    await asyncio.sleep(0.01)
+        signs = asyncio.Semaphore(0)
+        async with a_world(tmp_path, alive=signs.release, tick_s=3600.0), asyncio.timeout(LIMIT_S):
+            for _ in range(3):
+                await signs.acquire()
 
     play(test)
 
