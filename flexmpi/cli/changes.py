@@ -95,7 +95,8 @@ def carry_out(
         elif waits and console.is_terminal:
             words = None  # the bar says it
         else:
-            words = f"{'would be done' if accepted.dry_run else 'accepted'}: {accepted.what}"
+            after = f", when this is over: {accepted.after}" if accepted.after else ""
+            words = f"{'would be done' if accepted.dry_run else 'accepted'}: {accepted.what}{after}"
         _print(style, accepted, words=words)
         if waits:
             with _shown_to_wait(accepted, console):

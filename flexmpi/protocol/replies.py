@@ -242,12 +242,15 @@ class Accepted(Message):
         What will be done.
     job
         Which job it concerns; of `Submit`, the new one.
+    after
+        The order on that job that has to be over first; None where it is carried out at once.
     """
 
     kind: Literal["accepted"] = "accepted"
     id: CommandId
     what: Line
     job: JobName | None = None
+    after: Line | None = None
     dry_run: bool = False
 
 

@@ -199,6 +199,7 @@ class Agent:
             )
             free = free_nodes(self.snapshot, self.ledger, self.territory)
             self._idle_since = still_free(free, self._idle_since, now)
+            self.flush()
 
     def view(self) -> View:
         """Return what a policy decides by now."""
@@ -245,12 +246,12 @@ class Agent:
                 log.warning("%s: %s", decision.summary(), error)
 
     def flush(self) -> None:
-        """Send what is to be sent, and record what is over."""
-        for connection, message in self.ledger.take_outgoing():
-            self.send(connection, message)
+        """Record what is over, and send what is to be sent: an order that is over lets the next have its turn."""
         for order in self.ledger.take_ended():
             self.orders.close(order)
             self._desk.order_ended(order)
+        for connection, message in self.ledger.take_outgoing():
+            self.send(connection, message)
 
     def admitted(self, member: Member) -> None:
         """Count what a job has used that was not known before."""

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import pwd
-from collections.abc import Callable, Sequence
-from functools import cache, partial
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from flexmpi.errors import CommandError, FlexMPIError
 from flexmpi.protocol.auth import Identity, may
-from flexmpi.protocol.messages import Balance as BalanceCommand
-from flexmpi.protocol.messages import Done, Failed, FromAgent, NodeRanks, Rejected
-from flexmpi.protocol.messages import Stop as StopCommand
+from flexmpi.protocol.messages import Done, FromAgent, Rejected
 from flexmpi.protocol.replies import Accepted, HistoryList, HistoryRow, Reply, Settings
 from flexmpi.protocol.requests import (
     AnyRequest,
@@ -33,21 +30,17 @@ from flexmpi.protocol.requests import (
     action_of,
 )
 from flexmpi.protocol.slurm_commands import Submission
-from flexmpi.scheduler.byhand import expansion, shrinking
-from flexmpi.scheduler.elastic import Decision, View
+from flexmpi.scheduler.elastic import View
 from flexmpi.scheduler.explanation import explain, power_draw
-from flexmpi.scheduler.hostlists import fold_hosts
 from flexmpi.scheduler.ledger import Ledger, Member
 from flexmpi.scheduler.listing import find_member, job_list, name_of, node_list
 from flexmpi.scheduler.orderbook import OrderBook
-from flexmpi.scheduler.orders import Order, Stage
+from flexmpi.scheduler.orders import Order
 from flexmpi.scheduler.policies import POLICIES
-from flexmpi.scheduler.policies.capping import growth_left_w
 from flexmpi.scheduler.power import Power
 from flexmpi.scheduler.state import Snapshot
 from flexmpi.scheduler.supply import Territory
-
-CARRIED_OUT_IN: Sequence[Mode] = ("on", "drain")
+from flexmpi.scheduler.turns import Turns
 
 
 class Office(Protocol):
@@ -104,7 +97,7 @@ class Desk:
 
     def __init__(self, office: Office) -> None:
         self._office = office
-        self._asked: dict[str, bytes] = {}
+        self._turns = Turns(office)
 
     def answer(self, request: AnyRequest, *, who: Identity, connection: bytes) -> None:
         """Answer one request of somebody whose identity is proved."""
@@ -115,16 +108,7 @@ class Desk:
 
     def order_ended(self, order: Order) -> None:
         """Tell whoever wanted an order what became of it."""
-        connection = self._asked.pop(order.id, None)
-        if connection is None:
-            return
-        member = self._office.ledger.members.get(order.key)
-        ranks = {} if member is None else member.ranks
-        nodes = tuple(NodeRanks(node=node, ranks=count) for node, count in ranks.items())
-        if order.stage is Stage.DONE:
-            self._office.send(connection, Done(id=order.id, cost=order.cost, nodes=nodes))
-        else:
-            self._office.send(connection, Failed(id=order.id, why=order.why or "", cost=order.cost, nodes=nodes))
+        self._turns.order_ended(order)
 
     def _answer(self, request: AnyRequest, who: Identity, connection: bytes) -> None:
         office = self._office
@@ -140,7 +124,9 @@ class Desk:
             raise CommandError(permission.why)
         match request:
             case Jobs():
-                office.send(connection, job_list(office.snapshot, office.ledger, now=office.now()))
+                office.send(
+                    connection, job_list(office.snapshot, office.ledger, now=office.now(), waiting=self._turns.waiting)
+                )
             case Nodes():
                 office.send(connection, node_list(office.snapshot, office.ledger, territory=office.territory))
             case History():
@@ -156,8 +142,8 @@ class Desk:
                 office.answer_later(partial(explain, explained, office.view(), policy=office.policy), connection)
             case SetPolicy() | SetMode() | SetPowercap() | Submit():
                 self._change(request, connection)
-            case _ if member is not None:
-                self._order(request, member, who, connection)
+            case Expand() | Shrink() | Balance() | Stop() if member is not None:
+                self._turns.order(request, member, who=who, connection=connection)
 
     def _member(self, name: str) -> Member:
         if (member := find_member(name, self._office.ledger)) is None:
@@ -165,42 +151,6 @@ class Desk:
             has = f"elastic jobs: {', '.join(known)}" if known else "no elastic job has registered"
             raise CommandError(f"no elastic job {name!r} ({has})")
         return member
-
-    def _order(self, request: AnyRequest, member: Member, who: Identity, connection: bytes) -> None:
-        """Order a job to do something, or say what would be ordered."""
-        office, order_id = self._office, self._office.new_id()
-        cause = f"{request.kind} by {_name_of_user(who.uid)}"
-        job = name_of(member.job)
-        if isinstance(request, Expand | Shrink):
-            view = office.view()
-            elastic = view.job_of[member.key]
-            decision = expansion(request, elastic, view) if isinstance(request, Expand) else shrinking(request, elastic)
-            _require_power(decision, view)
-            what = f"job {job}: {decision.summary()}"
-        else:
-            what = f"job {job}: {request.kind}"
-        self._require_possible(request, member)
-        accepted = Accepted(id=order_id, what=what, job=job, dry_run=request.dry_run)
-        if not request.dry_run:
-            if isinstance(request, Expand | Shrink):
-                office.orders.resize(decision, cause=cause, order_id=order_id, uid=who.uid)
-            else:
-                command = BalanceCommand if isinstance(request, Balance) else StopCommand
-                office.orders.command(member, command, cause=cause, order_id=order_id, uid=who.uid)
-            self._asked[order_id] = connection
-        office.send(connection, accepted)
-
-    def _require_possible(self, request: AnyRequest, member: Member) -> None:
-        """Refuse what the mode does not let through, or another order stands in the way of; a job can be stopped at any time."""
-        office, orders = self._office, self._office.ledger.orders_of(member.key)
-        if isinstance(request, Stop):
-            orders = [order for order in orders if isinstance(order.command, StopCommand)]
-        elif office.mode not in CARRIED_OUT_IN:
-            raise CommandError(f"the agent is in mode {office.mode} and orders nothing (flexmpi mode on changes that)")
-        if office.mode == "drain" and isinstance(request, Expand):
-            raise CommandError("the agent is in mode drain and gives out nothing (flexmpi mode on changes that)")
-        if orders:
-            raise CommandError(f"the job has an order under way: {orders[0].what}")
 
     def _change(self, request: SetPolicy | SetMode | SetPowercap | Submit, connection: bytes) -> None:
         """Change what the agent does, or take in a job."""
@@ -237,25 +187,3 @@ class Desk:
         if not dry_run:
             self._office.change_power_cap(watts)
         return "power cap none" if watts is None else f"power cap {watts:g} W"
-
-
-@cache
-def _name_of_user(uid: int) -> str:
-    """Return a user's name; ``uid 1234`` where this system has none for him."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"
-
-
-def _require_power(decision: Decision, view: View) -> None:
-    """Refuse growth that the power cap has no room for."""
-    unknown = [node for node in decision.add if not view.power.may_be_given(node)]
-    if unknown:
-        raise CommandError(f"there is a power cap, and no watts are declared for {fold_hosts(unknown)}")
-    more_w, left_w = view.power.dynamic_w(decision.add), growth_left_w(view)
-    if more_w > max(0.0, left_w):
-        cap_w = view.power.cap_w
-        raise CommandError(
-            f"that would draw {more_w:g} W more, and the power cap of {cap_w:g} W leaves {max(0.0, left_w):g} W"
-        )

@@ -130,6 +130,15 @@ class Journal:
         with explained(self.path):
             self._connection.execute(f"INSERT INTO decisions ({_COLUMNS}) VALUES ({named})", values)
 
+    def begin(self, entry: Entry) -> None:
+        """Write down that the turn of an open decision has come: when, what is to be done now, and the command."""
+        with explained(self.path):
+            self._connection.execute(
+                "UPDATE decisions SET decided_at = :decided_at, what = :what, epoch = :epoch, command = :command "
+                "WHERE id = :id AND outcome = 'open'",
+                vars(entry) | {"what": one_line(entry.what)},
+            )
+
     def close_entry(
         self, entry_id: str, outcome: Outcome, *, why: str | None = None, cost: Cost | None = None, at: float
     ) -> bool:

@@ -12,8 +12,14 @@ from flexmpi.scheduler.supply import Territory, companions
 SECONDS_PER_HOUR = 3600.0
 
 
-def job_list(snapshot: Snapshot, ledger: Ledger, *, now: float) -> JobList:
-    """Return all jobs that are not over, companions folded into the jobs they work for."""
+def job_list(snapshot: Snapshot, ledger: Ledger, *, now: float, waiting: Mapping[str, int]) -> JobList:
+    """Return all jobs that are not over, companions folded into the jobs they work for.
+
+    Parameters
+    ----------
+    waiting
+        How many orders of people wait for each job, by its key.
+    """
     groups = companions(snapshot)
     folded = {job.job_id for group in groups.values() for job in group}
     members = {member.job.job_id: member for member in ledger.members.values()}
@@ -25,7 +31,12 @@ def job_list(snapshot: Snapshot, ledger: Ledger, *, now: float) -> JobList:
         rows.append(
             _rigid_row(job, now=now)
             if member is None
-            else _elastic_row(job, member, groups.get(job.job_id, ()), ledger, now=now)
+            else _elastic_row(
+                job,
+                member,
+                groups.get(job.job_id, ()),
+                why=_what_happens(member, ledger, now=now, waiting=waiting.get(member.key, 0)),
+            )
         )
     return JobList(jobs=tuple(rows))
 
@@ -47,14 +58,14 @@ def _rigid_row(job: Job, *, now: float) -> JobRow:
     )
 
 
-def _elastic_row(job: Job, member: Member, group: tuple[Job, ...], ledger: Ledger, *, now: float) -> JobRow:
+def _elastic_row(job: Job, member: Member, group: tuple[Job, ...], *, why: str | None) -> JobRow:
     return JobRow(
         job=name_of(job),
         name=member.said.name,
         uid=member.said.uid,
         user=member.said.user,
         state=job.state.value,
-        why=_what_happens(member, ledger, now=now),
+        why=why,
         elastic=True,
         nodes=tuple(node for node in member.nodes if node not in member.departing),
         ranks=sum(member.ranks.values()),
@@ -65,10 +76,11 @@ def _elastic_row(job: Job, member: Member, group: tuple[Job, ...], ledger: Ledge
     )
 
 
-def _what_happens(member: Member, ledger: Ledger, *, now: float) -> str | None:
+def _what_happens(member: Member, ledger: Ledger, *, now: float, waiting: int) -> str | None:
     """Say what is under way for a job, or why it is left alone."""
     if orders := ledger.orders_of(member.key):
-        return f"{orders[0].what}: {orders[0].withdrawn or orders[0].stage.value}"
+        after = f", {waiting} more to come" if waiting else ""
+        return f"{orders[0].what}: {orders[0].withdrawn or orders[0].stage.value}{after}"
     if now - member.heard_at > ledger.timing.silent_s:
         return f"not heard from for {now - member.heard_at:.0f} s"
     if now < member.grow_from:

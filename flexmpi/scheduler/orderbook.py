@@ -50,7 +50,9 @@ class OrderBook:
         for entry in self._journal.open_entries():
             command = _command_of(entry)
             if entry.job_key is None or not isinstance(command, Resize | Balance | Stop):
-                self._journal.close_entry(entry.id, "failed", why="the agent was restarted", at=self._now())
+                self._journal.close_entry(
+                    entry.id, "failed", why="the agent was restarted before its turn came", at=self._now()
+                )
                 continue
             self._ledger.order(
                 Order(
@@ -65,8 +67,36 @@ class OrderBook:
                 )
             )
 
-    def resize(self, decision: Decision, *, cause: str, order_id: str, uid: int | None = None) -> Order:
+    def accept(self, member: Member, *, what: str, cause: str, order_id: str, uid: int) -> None:
+        """Write down what somebody wants and what waits for its turn; an agent that is restarted gives it up."""
+        self._journal.record(
+            Entry(
+                id=order_id,
+                decided_at=self._now(),
+                job_key=member.key,
+                job_id=member.job.job_id,
+                what=what,
+                cause=cause,
+                epoch=self._ledger.epoch,
+                uid=uid,
+            )
+        )
+        log.info("%s waits for its turn (%s) [%s]", what, cause, order_id)
+
+    def give_up(self, order_id: str, *, why: str | None) -> None:
+        """Write down that what waited for its turn is not ordered: why it cannot be; None where there is nothing left to do."""
+        self._journal.close_entry(order_id, "done" if why is None else "failed", why=why, at=self._now())
+        log.info("%s [%s]", why or "there is nothing left to do", order_id)
+
+    def resize(
+        self, decision: Decision, *, cause: str, order_id: str, uid: int | None = None, is_accepted: bool = False
+    ) -> Order:
         """Order a job to change its nodes: recorded first, then lent where that is needed, then sent.
+
+        Parameters
+        ----------
+        is_accepted
+            Whether it has waited for its turn, see `accept`.
 
         Raises
         ------
@@ -75,7 +105,7 @@ class OrderBook:
         """
         member = self._ledger.members[decision.key]
         command = Resize(id=order_id, epoch=self._epoch(), cause=cause, add=decision.add, leave=decision.leave)
-        order = self._record(member, command, what=decision.summary(), uid=uid)
+        order = self._record(member, command, what=decision.summary(), uid=uid, is_accepted=is_accepted)
         if decision.add and isinstance(self._manager, Lender):
             try:
                 self._manager.lend(member.job.job_id, decision.add)
@@ -86,11 +116,19 @@ class OrderBook:
         return order
 
     def command(
-        self, member: Member, command: type[Command], *, cause: str, order_id: str, uid: int | None = None
+        self,
+        member: Member,
+        command: type[Command],
+        *,
+        cause: str,
+        order_id: str,
+        uid: int | None = None,
+        is_accepted: bool = False,
     ) -> Order:
         """Order a job to balance or stop."""
         made = command(id=order_id, epoch=self._epoch(), cause=cause)
-        order = self._record(member, made, what=str(getattr(made, "kind")), uid=uid)  # type: ignore[arg-type]  # noqa: B009
+        what = str(getattr(made, "kind"))  # noqa: B009
+        order = self._record(member, made, what=what, uid=uid, is_accepted=is_accepted)  # type: ignore[arg-type]
         self._give(order)
         return order
 
@@ -102,11 +140,15 @@ class OrderBook:
             self._ledger.withdraw(order, f"taken back: {why}", self._now())
 
     def close(self, order: Order) -> None:
-        """Write down what became of an order."""
+        """Write down what became of an order; nodes that were lent for it and that the job does not hold are free at once."""
         outcome: Outcome = "done" if order.stage is Stage.DONE else "failed"
         at = order.ended_at if order.ended_at is not None else self._now()
         self._journal.close_entry(order.id, outcome, why=order.why, cost=order.cost, at=at)
         log.info("%s: %s%s [%s]", order.what, outcome, f": {order.why}" if order.why else "", order.id)
+        member = self._ledger.members.get(order.key)
+        if member is not None and isinstance(self._manager, Lender):
+            not_held = [node for node in (*order.joining, *order.leaving) if node not in member.ranks]
+            self._manager.take_back(member.job.job_id, not_held)
 
     def observe(self, decisions: Sequence[Decision], cause: str) -> None:
         """Record what would be done, once for as long as it stays the same."""
@@ -145,7 +187,7 @@ class OrderBook:
         self._journal.raise_epoch(self._ledger.newest_epoch)
         return self._journal.next_epoch()
 
-    def _record(self, member: Member, command: AnyCommand, *, what: str, uid: int | None) -> Order:
+    def _record(self, member: Member, command: AnyCommand, *, what: str, uid: int | None, is_accepted: bool) -> Order:
         """Write an order down; what is not on disk is not done."""
         now, job_id = self._now(), member.job.job_id
         order = Order(
@@ -157,19 +199,18 @@ class OrderBook:
             by_hand=uid is not None,
             uid=uid,
         )
-        self._journal.record(
-            Entry(
-                id=order.id,
-                decided_at=now,
-                job_key=member.key,
-                job_id=job_id,
-                what=order.what,
-                cause=command.cause,
-                epoch=command.epoch,
-                command=command.model_dump_json(),
-                uid=uid,
-            )
+        entry = Entry(
+            id=order.id,
+            decided_at=now,
+            job_key=member.key,
+            job_id=job_id,
+            what=order.what,
+            cause=command.cause,
+            epoch=command.epoch,
+            command=command.model_dump_json(),
+            uid=uid,
         )
+        (self._journal.begin if is_accepted else self._journal.record)(entry)
         return order
 
     def _give(self, order: Order) -> None:

@@ -97,6 +97,16 @@ def test_a_request_that_makes_no_sense_is_not_sent(
     assert agent.asked.empty()
 
 
+def test_what_is_to_be_over_first_is_said(flexmpi: Flexmpi, serve: Serve) -> None:
+    def script(request: AnyRequest) -> list[Message]:
+        return [Accepted(id="c7", what=WHAT, job="12", after="job 12: balance", dry_run=request.dry_run)]
+
+    serve(script)
+    assert flexmpi("expand", "12").output == f"accepted: {WHAT}, when this is over: job 12: balance\n"
+    tried = flexmpi("expand", "12", "--dry-run")
+    assert tried.output == f"would be done: {WHAT}, when this is over: job 12: balance\n"
+
+
 def test_waiting_prints_what_it_cost(flexmpi: Flexmpi, serve: Serve) -> None:
     serve(DONE)
     done = flexmpi("expand", "12", "node3", "--wait")

@@ -96,6 +96,16 @@ def test_two_decisions_cannot_have_the_same_id(journal):
     assert journal.open_entries() == (entry("a1"),)
 
 
+def test_a_decision_that_had_to_wait_gets_its_command_when_its_turn_comes_unless_it_is_over(journal):
+    journal.record(entry("a1", command=None, epoch=1))
+    begun = entry("a1", decided_at=9.0, what="job 12: add 1 node (node4)", epoch=5)
+    journal.begin(begun)
+    assert journal.open_entries() == (begun,)
+    journal.close_entry("a1", "done", at=10.0)
+    journal.begin(entry("a1", what="once more"))
+    assert [row.what for row in journal.history()] == [begun.what]
+
+
 def test_history_has_the_newest_last_and_at_most_so_many(journal):
     for number in range(5):
         journal.record(entry(f"a{number}", decided_at=10.0 - number))  # the order is that of recording, not of a clock
