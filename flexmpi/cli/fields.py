@@ -132,7 +132,8 @@ HISTORY_FIELDS: tuple[Field[HistoryRow], ...] = (
     Field("job", "the job", lambda row: row.job, number=True),
     Field("outcome", "observed, open, done or failed", lambda row: row.outcome),
     *_COST_FIELDS,
-    Field("what", "what was to be done", lambda row: row.what, text=True),
+    # The job has a column of its own.
+    Field("what", "what was to be done", lambda row: row.what.removeprefix(f"job {row.job}: "), text=True),
     Field("cause", "who or what wanted it", lambda row: row.cause, text=True),
     Field("why", "why it failed", lambda row: row.why, text=True),
 )

@@ -26,6 +26,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 ABSENT = "-"
 BETWEEN = "  "
 """Between columns: a value has no two spaces in a row, so that other programs can tell where it ends."""
+NARROWEST = 20
+"""A long text is not broken into narrower lines than that: rather the terminal breaks the whole row."""
 
 
 @dataclass(frozen=True)
@@ -141,11 +143,11 @@ def print_json(rows: Iterable[Value]) -> None:
 
 
 def print_rows(style: Style[Row], rows: Iterable[Row]) -> None:
-    """Print rows: on a terminal as wide as it is, else each on one line of any length."""
+    """Print rows: as wide as a terminal where all is readable so, else each on one line of any length."""
     fields = style.fields
     cells = [[field.shown(row) or ABSENT for field in fields] for row in rows]
-    if sys.stdout.isatty():
-        Console(highlight=False).print(_table(fields, cells, header=style.header))
+    if sys.stdout.isatty() and least_width(fields, cells) <= (console := Console(highlight=False)).width:
+        console.print(_table(fields, cells, header=style.header))
     else:
         for line in plain_lines(fields, cells, header=style.header):
             click.echo(line)
@@ -158,6 +160,14 @@ def plain_lines(fields: Sequence[Field[Any]], cells: Sequence[Sequence[str]], *,
     for line in lines:
         aligned = (_aligned(text, width, field) for text, width, field in zip(line, widths, fields, strict=True))
         yield BETWEEN.join(aligned).rstrip()
+
+
+def least_width(fields: Sequence[Field[Any]], cells: Sequence[Sequence[str]]) -> int:
+    """Return how wide a table must be that breaks no text into too narrow lines."""
+    columns = zip(*([field.name for field in fields], *cells), strict=True)
+    widths = [max(map(cell_len, column)) for column in columns]
+    least = [min(width, NARROWEST) if field.text else width for field, width in zip(fields, widths, strict=True)]
+    return sum(least) + len(BETWEEN) * len(fields)
 
 
 def _aligned(text: str, width: int, field: Field[Any]) -> str:

@@ -24,6 +24,8 @@ def expansion(request: Expand, job: ElasticJob, view: View) -> Decision:
         It cannot have them; says which, and what is possible.
     """
     usable = [node for node in view.free if node in job.suitable and node not in job.joining]
+    if job.size + (len(request.nodes) or request.count or 1) > job.maximum_nodes:
+        raise CommandError(f"the job has {_so_many(job.size)} and may have {job.maximum_nodes} at most")
     if request.nodes:
         _refuse_others(request.nodes, usable, job, view)
         add = request.nodes
@@ -32,8 +34,6 @@ def expansion(request: Expand, job: ElasticJob, view: View) -> Decision:
         if count > len(usable):
             raise CommandError(f"{_so_many(count)} wanted, {_so_many(len(usable))} free for this job{_named(usable)}")
         add = tuple(usable[:count])
-    if job.size + len(add) > job.maximum_nodes:
-        raise CommandError(f"the job has {_so_many(job.size)} and may have {job.maximum_nodes} at most")
     if job.extra_allowed is not None and len(add) > job.extra_allowed:
         raise CommandError(f"the site's limits allow it {_so_many(job.extra_allowed)} more")
     return Decision(key=job.key, add=add)

@@ -26,6 +26,7 @@ from flexmpi.scheduler.ledger import Ledger, Member
 from flexmpi.scheduler.listing import name_of
 from flexmpi.scheduler.orderbook import OrderBook
 from flexmpi.scheduler.orders import Order, Stage
+from flexmpi.scheduler.state import Snapshot
 
 CARRIED_OUT_IN: tuple[Mode, ...] = ("on", "drain")
 LONGEST_LINE = 16
@@ -57,6 +58,7 @@ class Office(Protocol):
 
     ledger: Ledger
     orders: OrderBook
+    snapshot: Snapshot
     mode: Mode
 
     def now(self) -> float:
@@ -183,6 +185,8 @@ class Turns:
     def _decision(self, request: Wanted, member: Member, line: deque[Waiting]) -> Decision | None:
         if not isinstance(request, Expand | Shrink):
             return None
+        if unknown := [node for node in request.nodes if node not in self._office.snapshot.node_of]:
+            raise CommandError(f"there is no node {unknown[0]}")
         view = self._office.view()
         job = as_after(view.job_of[member.key], [other.decision for other in line if other.decision is not None])
         if isinstance(request, Shrink):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from flexmpi.protocol.messages import Done
-from flexmpi.protocol.replies import Accepted, JobList, JobRow
+from flexmpi.protocol.replies import Accepted, HistoryList, HistoryRow, JobList, JobRow
 from flexmpi.protocol.requests import AnyRequest
 from flexmpi.protocol.wire import Message
 from tests.cli.conftest import Serve
@@ -102,3 +102,19 @@ def test_a_list_is_as_wide_as_the_terminal_and_loses_nothing(on_terminal: OnTerm
     assert len(lines) > 3
     assert all(len(line) <= 100 for line in lines)
     assert " ".join(line[lines[0].index("WHY") :].strip() for line in lines[1:]) == why.strip()
+
+
+def test_where_a_terminal_is_too_narrow_for_readable_columns_it_breaks_the_rows(
+    on_terminal: OnTerminal, serve: Serve
+) -> None:
+    row = HistoryRow(
+        id="c7", decided_at=1e9, job="12", what="job 12: add 2 nodes (node[2-3])", outcome="done",
+        cause="policy fill: idle nodes that nobody waits for", why="a reason that is as long",
+    )  # fmt: skip
+    serve(lambda request: [HistoryList(entries=(row,))])
+    terminal = on_terminal("history", columns=80)
+    assert terminal.finish() == 0
+    shown = plain(terminal.screen).splitlines()[1]
+    assert shown.endswith(
+        "add 2 nodes (node[2-3])  policy fill: idle nodes that nobody waits for  a reason that is as long"
+    )

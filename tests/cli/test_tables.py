@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from flexmpi.cli.tables import Field, choose, plain_lines
+from flexmpi.cli.tables import NARROWEST, Field, choose, least_width, plain_lines
 from flexmpi.errors import ConfigurationError
 
 BOUNDED = settings(derandomize=True, deadline=None, max_examples=100)
@@ -36,6 +36,14 @@ def test_numbers_end_and_texts_begin_in_one_column() -> None:
     cells = [["a", "10", "x y"], ["bcd", "9", "-"]]
     assert list(plain_lines(FIELDS, cells, header=True)) == ["NAME  COUNT  WHY", "a        10  x y", "bcd       9  -"]
     assert list(plain_lines(FIELDS, cells, header=False)) == ["a    10  x y", "bcd   9  -"]
+
+
+def test_only_long_texts_may_be_broken_and_not_into_narrow_lines() -> None:
+    fields = (*FIELDS, Field[dict[str, str]]("more", "any", lambda row: row["more"], text=True))
+    short = least_width(fields, [["a", "1000000", "x", "few"]])
+    assert short == len("name") + len("1000000") + len("why") + len("more") + 4 * 2
+    assert least_width(fields, [["a", "1000000", "x", "many " * 40]]) == short - len("more") + NARROWEST
+    assert least_width(fields, []) == len("namecountwhymore") + 4 * 2
 
 
 def test_without_rows_only_the_headings_are_left() -> None:

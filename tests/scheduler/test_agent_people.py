@@ -50,6 +50,9 @@ def test_people_expand_and_shrink_and_hear_what_it_cost(tmp_path: Path) -> None:
             done = await person.reply()
             assert isinstance(done, Done) and done.cost is not None and done.cost.stall_s == 0.015
             assert [one.node for one in done.nodes] == ["node0", "node3"]
+            for request in (Expand, Shrink):
+                refused = await person.ask(request, job="1", nodes=("node3", "nodeX"))
+                assert isinstance(refused, Rejected) and refused.why == "there is no node nodeX"
             refused = await person.ask(Shrink, job="1", nodes=("node0",))
             assert isinstance(refused, Rejected) and "cannot leave" in refused.why
             assert isinstance(await person.ask(Shrink, job="1"), Accepted)
