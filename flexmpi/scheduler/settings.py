@@ -288,7 +288,7 @@ class Sizing(Section):
     exact_s: Pause = Field(
         default=0.5,
         description="How long GLPK, in a process of its own, may look for better sizes at a time, where those found without it "
-        "are not proven to be the best. 0: it is not asked. It needs swiglpk: pip install 'flexmpi[optimiser]'.",
+        "are not proven to be the best. 0: it is not asked. It needs swiglpk: pip install swiglpk.",
     )
     prices: Mapping[HostList, Factor] = Field(
         default={},
