@@ -97,6 +97,7 @@ class Observation:
         processor_s: ArrayLike,
         communication_s: ArrayLike,
         io_s: ArrayLike,
+        whole_rows: bool = True,
         operations: Mapping[str, ArrayLike] | None = None,
     ) -> Observation:
         """Sum up what all ranks measured.
@@ -106,11 +107,13 @@ class Observation:
         nodes, classes, weights
             Of each rank: its node, the node's class, and the weight by which it is given rows; ``ranks`` entries each.
         load
-            What each computed with, shape ``(ranks,)``: rows, or, equal to ``weights``, its share of unequal rows.
+            What each computed with, shape ``(ranks,)``: rows, or its share of rows that differ in cost.
         iterations
             How many the interval had.
         real_s, processor_s, communication_s, io_s
             Seconds of the interval on each rank, shape ``(ranks,)``.
+        whole_rows
+            ``load`` is in rows.
         operations
             For each class of calls an array of shape ``(ranks, 3)``: calls and bytes of one iteration, seconds of the
             interval. What is missing of ``communication_s`` is unclassified.
@@ -118,7 +121,6 @@ class Observation:
         loads, real, io = np.asarray(load, dtype=float), np.asarray(real_s, dtype=float), np.asarray(io_s, dtype=float)
         communicating = np.asarray(communication_s, dtype=float)
         busy = np.maximum(0.0, real - communicating - io)
-        whole_rows = not np.array_equal(loads, np.asarray(weights, dtype=float))
         speakers = [(group, _fullest(ranks, loads)) for group, ranks in grouped(nodes, classes, weights)]
         slowest = max((ranks for _, ranks in speakers), key=lambda ranks: float(busy[ranks].mean()))
         total = float(loads.sum()) or 1.0  # of arrays without rows

@@ -8,27 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
+from flexmpi.configuration import find_nodes
 from flexmpi.errors import CommandError
 from flexmpi.models.estimate import Refusal
 from flexmpi.models.job import JobModel
 from flexmpi.models.power import Power, Watts
 from flexmpi.models.price import Price
-from flexmpi.runtime.alternatives import Alternative, Situation, alternatives, row_bytes_of
+from flexmpi.protocol.frames import Message
+from flexmpi.runtime.alternatives import Alternative, Situation, Unknown, alternatives, compared
 from flexmpi.runtime.energy import EnergyReading
 from flexmpi.runtime.eventlog import EventLog
 from flexmpi.runtime.grant import Grant
 from flexmpi.runtime.job import Application, Limits
 from flexmpi.runtime.learning import measured, observed, spent
 from flexmpi.runtime.node_classes import class_names, classes_of
-from flexmpi.runtime.objectives import Decision, decide
+from flexmpi.runtime.objectives import Decision, decide, grow_where_it_gains
 from flexmpi.runtime.policies import JobPolicy
 from flexmpi.runtime.reconfiguration import Reconfiguration, Stage
 from flexmpi.runtime.reconfigurer import Reconfigurer
 from flexmpi.runtime.report import IntervalReport
-from flexmpi.runtime.roster import Roster
+from flexmpi.runtime.roster import RankId, Roster
+from flexmpi.runtime.schedule import Planned, parts_of_growth
+from flexmpi.runtime.volumes import Volumes
 from flexmpi.scheduler.optimiser import Combination, NodeClass, Search, combine
 
 PATIENCE = 2
@@ -60,6 +65,9 @@ class Advised(Protocol):
 
     def spawn(self, coroutine: Coroutine[object, object, None]) -> None:
         """Run something beside the rest."""
+
+    def tell(self, ranks: Collection[RankId], kind: str, **fields: object) -> None:
+        """Send a message to ranks."""
 
 
 class Adviser:
@@ -102,6 +110,9 @@ class Adviser:
         self._loop: int | None = None
         self._combinations: dict[Search, tuple[list[Combination], str]] = {}
         self._deciding = False
+        self._volumes = Volumes()
+        self._changes = 0
+        self._waiting: IntervalReport | None = None
         self._direction = self._seen = 0
         self._said: tuple[object, ...] = ()
         self._not_before = float("-inf")
@@ -116,16 +127,78 @@ class Adviser:
         if len(nodes) != latest.size:
             return
         self.model = self.model.after(observed(latest, nodes, self._class_of))
+        self._volumes.begin((self._loop, self._changes, *latest.weights))
+        self._consider(policy, latest)
+
+    def imagined(self, message: Message, policy: JobPolicy) -> None:
+        """Take in what ranks say of changes that might happen; a decision may have waited for it."""
+        if self._volumes.answered(message) and self._waiting is not None:
+            self._consider(policy, self._waiting)
+
+    def _consider(self, policy: JobPolicy, latest: IntervalReport) -> None:
+        """Begin to decide by an interval, if there is anything to decide."""
+        job, self._waiting = self._job, None
         may_change = (
             not job.reconfigurer.busy and self._clock() >= self._not_before and job.application.obstacle is None
         )
-        if policy.predicts and may_change and not self._deciding and self.model.history.too_few is None:
+        if policy.predicts and may_change and not self._deciding:
             self._deciding = True
-            job.spawn(self._advise(policy, latest, nodes))
+            job.spawn(self._advise(policy, latest, self._nodes()))
+
+    def grow(self, planned: Planned, latest: IntervalReport, then: Callable[[Planned | None], None]) -> None:
+        """Decide how much of a planned growth happens, and tell it: that part, or None; nothing where it is too early.
+
+        Until it has been told, this is to be called after every interval.
+        """
+        job, change = self._job, planned.change
+        nodes = self._nodes()
+        if self._deciding or job.reconfigurer.busy or len(nodes) != latest.size:
+            return
+        speeds = [job.roster.speed_of(find_nodes(job.roster.nodes, name)[0].name) for name, _ in change.changes]
+        try:
+            parts = [job.reconfigurer.resolved(part) if part else {} for part in parts_of_growth(change, speeds)]
+        except CommandError:
+            # It is dropped with the reason when its turn comes.
+            then(planned)
+            return
+        self._deciding = True
+        job.spawn(self._advise_growth(planned, latest, self._situation(latest, nodes), parts, then))
+
+    async def _advise_growth(
+        self,
+        planned: Planned,
+        latest: IntervalReport,
+        situation: Situation,
+        parts: Sequence[Mapping[str, int]],
+        then: Callable[[Planned | None], None],
+    ) -> None:
+        try:
+            known = await asyncio.to_thread(compared, situation, parts)
+        except (ArithmeticError, ValueError) as error:
+            known = Refusal(f"what was measured fits no model ({error})")
+        finally:
+            self._deciding = False
+        if isinstance(known, Unknown):
+            self._ask(latest, known)
+            return
+        if isinstance(known, Refusal):
+            if self.model.history.too_few is None:
+                self._say(("schedule", known), f"Policy schedule: waits: {known}")
+            return
+        wanted = ", ".join(f"{ranks:+d} on {name}" for name, ranks in planned.change.changes)
+        wanted += f" at iteration {planned.change.at_iteration}, as far as that gains"
+        by_changes = {tuple(sorted(each.changes.items())): each for each in known}
+        possible = [by_changes[tuple(sorted(part.items()))] for part in parts]
+        decision = grow_where_it_gains(possible, known[0], wanted=wanted)
+        self._job.show(decision.line + (" (dry run)" if self._dry_run and decision.changes else ""))
+        self._job.log.write("decision", **decision.record, policy="schedule", dry_run=self._dry_run)
+        rest = replace(planned.change, changes=tuple(decision.changes.items()))
+        then(replace(planned, change=rest) if decision.changes and not self._dry_run else None)
 
     def reconfigured(self, reconfiguration: Reconfiguration) -> None:
         """Learn from a reconfiguration that is over."""
         self._seen = 0
+        self._changes += reconfiguration.stage is Stage.DONE
         if reconfiguration.stage is Stage.DONE and not reconfiguration.balance and not reconfiguration.ready:
             self.model = self.model.after_resize(measured(reconfiguration))
         elif reconfiguration.stage is Stage.FAILED and reconfiguration.cause.startswith("policy "):
@@ -153,6 +226,12 @@ class Adviser:
             decision = Refusal(f"what was measured fits no model ({error})")
         finally:
             self._deciding = False
+        if isinstance(decision, Unknown):
+            if not self._ask(latest, decision):
+                self._consider(policy, latest)
+            return
+        if self.model.history.too_few is not None:
+            return
         if isinstance(decision, Refusal):
             self._say((policy.name, decision), f"Policy {policy.name}: waits: {decision}")
             return
@@ -163,6 +242,16 @@ class Adviser:
         if self._say(said, decision.line + note):
             self._job.log.write("decision", **record)
         self._act(policy, decision)
+
+    def _ask(self, latest: IntervalReport, unknown: Unknown) -> bool:
+        """Ask the ranks what changes would move; a decision waits for their answer. False if they have answered meanwhile."""
+        if all(each in self._volumes.known for each in unknown.transitions):
+            return False
+        question = self._volumes.question(unknown.transitions, weights=latest.weights)
+        if question is not None:
+            self._job.tell(self._job.roster.members[:1], "imagine", **question)
+        self._waiting = latest
+        return True
 
     def _say(self, what: tuple[object, ...], line: str) -> bool:
         """Print a line, unless it says again what the last one did."""
@@ -198,12 +287,12 @@ class Adviser:
             weights=tuple(latest.weights),
             started=tuple(sorted(roster.members).index(rank) for rank in roster.members),
             speeds={node.name: roster.speed_of(node.name) for node in roster.nodes},
-            row_bytes=row_bytes_of(application.objects),
+            moved_bytes=dict(self._volumes.known),
             remaining=max(0, (application.maximum or 0) - latest.iteration),
             elapsed_s=self._clock() - self._began,
         )
 
-    def _decide(self, policy: JobPolicy, situation: Situation) -> Decision | Refusal:
+    def _decide(self, policy: JobPolicy, situation: Situation) -> Decision | Unknown | Refusal:
         """Decide; runs in a thread of its own and touches nothing of the job."""
         classes = self._node_classes(policy, situation)
         if isinstance(classes, Refusal):
@@ -218,7 +307,7 @@ class Adviser:
         if not combinations:
             return Refusal(f"no ranks to choose from: {remark or 'the limits on nodes leave none'}")
         known = alternatives(situation, [each.ranks for each in combinations])
-        if isinstance(known, Refusal):
+        if isinstance(known, Refusal | Unknown):
             return known
         return decide(
             policy.name,

@@ -22,6 +22,7 @@ from flexmpi.runtime.balance import weights_after
 from flexmpi.runtime.calls import Clock
 from flexmpi.runtime.decisions import Decision, Plan, Welcome
 from flexmpi.runtime.distribution import Distribution
+from flexmpi.runtime.imagined import Imagined
 from flexmpi.runtime.interval import Interval
 from flexmpi.runtime.link import Link, Message
 from flexmpi.runtime.membership import Group
@@ -59,6 +60,7 @@ class Agreement:
         self._pending: Message | None = None
         self._completion: Message | None = None
         self._linked: ahead.Linked | None = None
+        self._imagined = Imagined()
         self._agreed_on = 0
         self._opened_at = perf_counter()
 
@@ -125,6 +127,10 @@ class Agreement:
             self._leave()
         if decision.counters is not None:
             self._follow(decision.counters)
+        if decision.imagined:
+            found = self._registry.bytes_to_move(self.group.control, decision.imagined)
+            if self._leads:
+                self._link.send("imagined", **self._imagined.answer(found))
         if decision.plan is not None and not self._reconfigure(decision.plan, iteration):
             return self.wait_to_join(self._loop, self._maximum)
         self._sampler.restart()
@@ -149,6 +155,8 @@ class Agreement:
                 self._withdraw(message["reconfiguration"])
             elif message["kind"] == "counters":
                 counters = tuple(message["events"])
+            elif message["kind"] == "imagine":
+                self._imagined.ask(message)
             elif message["kind"] == "terminate":
                 terminate = True
         plan, unlink = None, None
@@ -161,7 +169,8 @@ class Agreement:
             plan, self._pending = self._accept_plan(self._pending), None
         if self._length:
             self._report(iteration, gathered, next_at=iteration + interval)
-        return Decision(interval, plan, terminate, counters, unlink)
+        imagined = () if terminate or plan is not None else self._imagined.due(self._registry)
+        return Decision(interval, plan, terminate, counters, unlink, imagined)
 
     def _follow(self, events: Sequence[str]) -> None:
         """Count these hardware events from now on, as all ranks do, and say which of them this one cannot count."""
@@ -179,7 +188,8 @@ class Agreement:
     def _report(self, iteration: int, gathered: NDArray[np.float64], *, next_at: int) -> None:
         columns = as_columns(gathered, self._sampler.events)
         where = {"loop": self._loop, "iteration": iteration, "iterations": self._length, "next_at": next_at}
-        shares = {"load": self._registry.load(), "weights": self._registry.weights}
+        load, whole_rows = self._registry.load()
+        shares = {"load": load, "whole_rows": whole_rows, "weights": self._registry.weights}
         self._link.send("sample", **where, **shares, **columns)
 
     def _complete(self, message: Message) -> tuple[Plan | None, str | None]:
@@ -387,8 +397,12 @@ class Agreement:
             newcomers=plan.newcomers,
             ahead=moved_ahead,
         )
+        moved_s, received_bytes = moved.move_s, moved.received_bytes
         if plan.newcomers:
-            self._registry.replicate(bridge, newcomers=plan.newcomers, root=plan.first_member)
+            copying = perf_counter()
+            received_bytes += self._registry.replicate(bridge, newcomers=plan.newcomers, root=plan.first_member)
+            moved_s += perf_counter() - copying
+        self._imagined.forget()
         self._phase(plan, "moved")
         parting, number = perf_counter(), bridge.rank
         if plan.newcomers or plan.leaving:
@@ -406,11 +420,11 @@ class Agreement:
         times = [
             joined - start + earlier_s,
             moved.balance_s,
-            moved.move_s,
+            moved_s,
             parted - parting,
             parted - start + earlier_s,
         ]
-        self._report_done(plan, iteration, times, moved.received_bytes)
+        self._report_done(plan, iteration, times, received_bytes)
         self.reconfigured()
         return True
 

@@ -5,12 +5,9 @@ Pure: plain data in, plain data out. Which one is best is the policy's question 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-
-import numpy as np
 
 from flexmpi.configuration import ANY_NODE
 from flexmpi.models.estimate import Estimate, Refusal
@@ -18,7 +15,7 @@ from flexmpi.models.job import IterationTime, JobModel
 from flexmpi.models.layout import Layout
 from flexmpi.models.reconfiguration import Resize, ResizeCost
 from flexmpi.runtime.balance import weights_after
-from flexmpi.runtime.distribution import Distribution, expand_old, moved_rows
+from flexmpi.runtime.decisions import Transition
 from flexmpi.runtime.node_classes import JobClass, changes_to, class_names
 from flexmpi.runtime.places import interleaved, members_places, newcomers_places
 from flexmpi.runtime.roster import leavers
@@ -45,8 +42,8 @@ class Situation:
         For each rank a number that is greater the later it was started.
     speeds
         The weight that a new rank has on each node.
-    row_bytes
-        For each number of rows, the bytes of one row of all dense arrays with so many.
+    moved_bytes
+        What changes of ranks would move, of those that the ranks have been asked about.
     remaining
         The iterations still to come, at most.
     elapsed_s
@@ -60,7 +57,7 @@ class Situation:
     weights: tuple[float, ...]
     started: tuple[int, ...]
     speeds: Mapping[str, float]
-    row_bytes: Mapping[int, int]
+    moved_bytes: Mapping[Transition, int]
     remaining: int
     elapsed_s: float
 
@@ -95,8 +92,10 @@ class Alternative:
         Where its ranks are.
     iteration
         What an iteration takes there.
+    resize
+        What the change does.
     cost
-        What the change takes.
+        What it takes.
     finish_s
         From now until the last iteration is done, the change included.
     rate
@@ -108,6 +107,7 @@ class Alternative:
     changes: Mapping[str, int]
     layout: Layout
     iteration: IterationTime
+    resize: Resize
     cost: ResizeCost
     finish_s: Estimate
     rate: float | Refusal
@@ -144,7 +144,14 @@ class Alternative:
         return self.iteration.learnt_error <= TRUSTED_ERROR
 
 
-def alternatives(situation: Situation, combinations: Iterable[Sequence[int]]) -> list[Alternative] | Refusal:
+@dataclass(frozen=True)
+class Unknown:
+    """Changes of which the ranks have not said yet how many bytes they would move."""
+
+    transitions: tuple[Transition, ...]
+
+
+def alternatives(situation: Situation, combinations: Iterable[Sequence[int]]) -> list[Alternative] | Unknown | Refusal:
     """Return the present layout, and those that combinations of ranks on the classes of nodes lead to.
 
     Parameters
@@ -157,27 +164,53 @@ def alternatives(situation: Situation, combinations: Iterable[Sequence[int]]) ->
     Returns
     -------
     list of Alternative
-        The present one first, the others without any that comes twice; a refusal where the models do not answer yet.
+        The present one first, the others without any that comes twice. What the ranks must be asked before that can be said;
+        a refusal where the models do not answer yet.
     """
-    present = _alternative(situation, {}, None)
-    if isinstance(present, Refusal):
-        return present
-    found: dict[tuple[tuple[str, int], ...], Alternative] = {(): present}
-    for ranks in combinations:
-        changes = changes_to(situation.classes, situation.occupied, ranks, on_demand=situation.on_demand)
+    return compared(
+        situation,
+        [
+            changes_to(situation.classes, situation.occupied, ranks, on_demand=situation.on_demand)
+            for ranks in combinations
+        ],
+    )
+
+
+def compared(situation: Situation, possible: Iterable[Mapping[str, int]]) -> list[Alternative] | Unknown | Refusal:
+    """Return the present layout, and those that changes of ranks on nodes lead to, as `alternatives` does."""
+    ways: dict[tuple[tuple[str, int], ...], _Way] = {(): _way(situation, {})}
+    for changes in possible:
         key = tuple(sorted(changes.items()))
-        if key not in found:
-            other = _alternative(situation, changes, present)
-            if isinstance(other, Refusal):
-                return other
-            found[key] = other
-    return list(found.values())
+        if key not in ways:
+            ways[key] = _way(situation, changes)
+    present, *others = ways.values()
+    wanted = dict.fromkeys(way.transition for way in others)
+    if unknown := [each for each in wanted if each not in situation.moved_bytes]:
+        return Unknown(tuple(unknown))
+    now = _alternative(situation, present, None)
+    if isinstance(now, Refusal):
+        return now
+    found = [now]
+    for way in others:
+        other = _alternative(situation, way, now)
+        if isinstance(other, Refusal):
+            return other
+        found.append(other)
+    return found
 
 
-def _alternative(
-    situation: Situation, changes: Mapping[str, int], present: Alternative | None
-) -> Alternative | Refusal:
-    model = situation.model
+@dataclass(frozen=True)
+class _Way:
+    """A change and what it makes of the ranks: the newcomers' nodes, who leaves, the transition, and where all are after it."""
+
+    changes: Mapping[str, int]
+    newcomers: Sequence[str]
+    leaving: set[int]
+    transition: Transition
+    layout: Layout
+
+
+def _way(situation: Situation, changes: Mapping[str, int]) -> _Way:
     leaving, newcomers = _who_changes(situation, changes)
     of_newcomers = [situation.speed_of(node) for node in newcomers]
     places = newcomers_places(situation.weights, leaving=leaving, newcomers=of_newcomers)
@@ -190,21 +223,28 @@ def _alternative(
         [situation.class_of[nodes[rank]] for rank in staying],
         [weights[rank] for rank in staying],
     )
+    return _Way(changes, newcomers, leaving, Transition(weights, places), layout)
+
+
+def _alternative(situation: Situation, way: _Way, present: Alternative | None) -> Alternative | Refusal:
+    model, layout = situation.model, way.layout
     iteration = model.iteration(layout)
     if isinstance(iteration, Refusal):
         return iteration
     resize = Resize(
-        started=max((change for change in changes.values() if change > 0), default=0),
-        joining=len(newcomers),
-        leaving=len(leaving),
-        size_bytes=moved_bytes(situation.weights, weights, places, situation.row_bytes) if changes else 0,
+        started=max((change for change in way.changes.values() if change > 0), default=0),
+        joining=len(way.newcomers),
+        leaving=len(way.leaving),
+        size_bytes=situation.moved_bytes[way.transition] if way.changes else 0,
     )
     cost = model.reconfiguration.predict(resize)
     finish_s = iteration.total_s.scaled(situation.remaining)
     if present is not None:
         before = min(situation.remaining, cost.start_s.value / max(present.iteration_s, 1e-12))
         finish_s = cost.start_s + cost.stall_s + iteration.total_s.scaled(situation.remaining - before)
-    return Alternative(changes, layout, iteration, cost, finish_s, model.price.rate(layout), model.power_w(layout))
+    return Alternative(
+        way.changes, layout, iteration, resize, cost, finish_s, model.price.rate(layout), model.power_w(layout)
+    )
 
 
 def _who_changes(situation: Situation, changes: Mapping[str, int]) -> tuple[set[int], list[str]]:
@@ -212,50 +252,3 @@ def _who_changes(situation: Situation, changes: Mapping[str, int]) -> tuple[set[
     removals = {node: -change for node, change in changes.items() if change < 0}
     newcomers = [node for node, change in changes.items() for _ in range(change)]
     return set(leavers(situation.members, situation.started, removals)), newcomers
-
-
-def moved_bytes(old: Sequence[float], new: Sequence[float], places: Sequence[int], row_bytes: Mapping[int, int]) -> int:
-    """Return the bytes that change ranks when weights do, by the distributions that the ranks will compute, too.
-
-    Parameters
-    ----------
-    old
-        The weights of the present ranks.
-    new
-        Those of the transition: 0 for leavers, newcomers at their places.
-    places
-        The newcomers' places in it.
-    row_bytes
-        As in `Situation`.
-    """
-    total = 0
-    for rows, each in row_bytes.items():
-        before = expand_old(Distribution.by_weight(rows, old), places)
-        total += each * moved_rows(before, Distribution.by_weight(rows, new))
-    return total
-
-
-def row_bytes_of(objects: Iterable[str]) -> dict[int, int]:
-    """Return, for each number of rows, the bytes of one row of all dense arrays with so many.
-
-    What sparse matrices hold is not known here, so it is left out.
-
-    Parameters
-    ----------
-    objects
-        The application's declarations as JSON, as its ranks describe them.
-    """
-    sizes: dict[int, int] = {}
-    for described in map(json.loads, objects):
-        if described["kind"] == "array":
-            rows, *rest = described["shape"]
-            sizes[rows] = sizes.get(rows, 0) + _item_bytes(described["dtype"]) * int(np.prod(rest, dtype=np.int64))
-    return sizes
-
-
-def _item_bytes(dtype: str) -> int:
-    try:
-        return np.dtype(dtype).itemsize
-    except TypeError:
-        # A record's description is no name of a type.
-        return 0

@@ -30,10 +30,19 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Transition:
+    """A change of ranks that might happen: the weights of all its ranks, 0 for leavers, and the newcomers' places."""
+
+    weights: tuple[float, ...]
+    newcomers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Decision:
     """What all ranks learn at an agreement point: iterations until the next, what to do now, and other events to count.
 
-    With ``unlink``, a reason, the newcomers that are connected are not to join after all.
+    With ``unlink``, a reason, the newcomers that are connected are not to join after all. Of ``imagined`` changes the ranks
+    are to find out how many bytes they would move.
     """
 
     interval: int
@@ -41,6 +50,7 @@ class Decision:
     terminate: bool = False
     counters: tuple[str, ...] | None = None
     unlink: str | None = None
+    imagined: tuple[Transition, ...] = ()
 
 
 @dataclass(frozen=True)

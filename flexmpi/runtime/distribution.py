@@ -88,7 +88,7 @@ class Distribution:
     def by_cost(cls, row_costs: Sequence[float] | NDArray[Any], weights: Weights) -> Distribution:
         """Share rows so that the ranks' costs, not their row counts, are in proportion to the weights.
 
-        The answer for somebody who has the costs of all rows; ``redistribution.balanced_distribution`` gives the same
+        The answer for somebody who has the costs of all rows; ``sharing.balanced_distribution`` gives the same
         one where each rank has only its own.
 
         Parameters
@@ -196,14 +196,6 @@ def overlap_plan(old: Distribution, new: Distribution, rank: int) -> OverlapPlan
         sends=tuple(sends.items()),
         receives=tuple((owner, rows) for owner, rows in receives.items() if owner != rank),
     )
-
-
-def moved_rows(old: Distribution, new: Distribution) -> int:
-    """Return how many rows change ranks from ``old`` to ``new``, which have the same rows and ranks."""
-    kept = np.minimum(old.offset_array[1:], new.offset_array[1:]) - np.maximum(
-        old.offset_array[:-1], new.offset_array[:-1]
-    )
-    return old.rows - int(np.maximum(kept, 0).sum())
 
 
 def whole_costs(row_costs: NDArray[Any], *, largest: float, rows: int) -> NDArray[np.int64]:

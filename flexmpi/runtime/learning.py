@@ -38,6 +38,7 @@ def observed(latest: IntervalReport, nodes: Sequence[str], class_of: Mapping[str
         processor_s=latest.processor_s,
         communication_s=latest.communication_s,
         io_s=latest.io_s,
+        whole_rows=latest.whole_rows,
         operations=latest.operations,
     )
 

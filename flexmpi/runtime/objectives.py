@@ -263,6 +263,27 @@ def decide(
     return Decision(choice.best.changes if acts else {}, _line(policy, present, choice, acts), _record(present, choice))
 
 
+def grow_where_it_gains(parts: Sequence[Alternative], present: Alternative, *, wanted: str) -> Decision:
+    """Decide how much of a planned growth happens: as much as makes the job end first, possibly nothing.
+
+    The original's condition (its policy MALLEABILITY_COND), with what the change takes in the predicted end.
+
+    Parameters
+    ----------
+    parts
+        The change with none of its new ranks, with one, and so on.
+    present
+        The job as it is.
+    wanted
+        The planned change in words.
+    """
+    best = min(parts, key=lambda each: each.finish_s.value)
+    gain_s = parts[0].finish_s.value - best.finish_s.value
+    choice = Choice(wanted, best, f"{gain_s:.3g} s", is_worth_it=best is not present)
+    line = _line("schedule", present, choice, choice.is_worth_it)
+    return Decision(best.changes, line, _record(present, choice))
+
+
 def _line(policy: str, present: Alternative, choice: Choice, acts: bool) -> str:
     now = f"now {_shown(present)}; wanted {choice.wanted}"
     if choice.best is present:
@@ -320,5 +341,7 @@ def _figures(each: Alternative) -> dict[str, Any]:
         "price": None if isinstance(each.price, Refusal) else each.price,
         "power_w": None if isinstance(each.power_w, Refusal) else each.power_w.value,
         "energy_j": None if isinstance(each.energy_j, Refusal) else each.energy_j,
+        "start_s": each.cost.start_s.value,
         "stall_s": each.cost.stall_s.value,
+        "bytes": each.resize.size_bytes,
     }

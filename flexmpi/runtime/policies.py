@@ -43,6 +43,9 @@ ALIASES = {
 SOONER = frozenset({"efficiency_irr", "cost_irr"})
 """Those of which the objective is no time, but how much sooner than without a change the job is to finish."""
 
+CONDITIONAL = "malleability_cond"
+"""Follows the schedule, but grows only by as many ranks as are predicted to gain."""
+
 PREDICTION_THRESHOLD = 0.05
 """A change must gain more than this part of what it improves."""
 
@@ -107,6 +110,8 @@ class JobPolicy:
         Of a policy that predicts: its aim, and the part of what it improves that a change must gain.
     sooner
         The objective is the part of the time to go that is to be saved.
+    conditional
+        The schedule's growth happens only as far as it is predicted to gain.
     hysteresis
         How patient ``balance`` is.
     """
@@ -115,6 +120,7 @@ class JobPolicy:
     objective: float = 0.0
     threshold: float = PREDICTION_THRESHOLD
     sooner: bool = False
+    conditional: bool = False
     hysteresis: Hysteresis = field(default_factory=Hysteresis)
 
     @classmethod
@@ -143,7 +149,7 @@ class JobPolicy:
         if objective:
             raise CommandError(f"policy {known} has no objective, got {objective:g}")
         if threshold is None:
-            return cls(known)
+            return cls(known, conditional=name.lower() == CONDITIONAL)
         if known != "balance":
             raise CommandError(f"policy {known} has no threshold, got {threshold:g}")
         if threshold <= 0:
@@ -187,13 +193,19 @@ class JobPolicy:
         """Whether it chooses the job's ranks by what models predict."""
         return self.name in OBJECTIVES
 
+    @property
+    def learns(self) -> bool:
+        """Whether it needs the models."""
+        return self.predicts or self.conditional
+
     def summary(self) -> str:
         """Say what it does, for the reply to whoever put it in force."""
         if self.name == "balance":
             imbalance, patience = self.hysteresis.threshold, self.hysteresis.patience
             return f"balance: {POLICIES['balance']} (from an imbalance of {imbalance:g} in {patience} intervals in a row on)"
         if not self.predicts:
-            return f"{self.name}: {POLICIES[self.name]}"
+            condition = "; grows only by as many ranks of a line as are predicted to gain" if self.conditional else ""
+            return f"{self.name}: {POLICIES[self.name]}{condition}"
         number = OBJECTIVES[self.name]
         aim = "" if number is None else f"objective {self.objective:g}, "
         if self.sooner:

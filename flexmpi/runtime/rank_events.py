@@ -125,6 +125,9 @@ class RankEvents:
         self._job.log.write("sample", loop=message["loop"], **asdict(latest))
         self._job.interval_ended(latest)
 
+    def _on_imagined(self, rank: RankId, message: Message) -> None:
+        self._job.services.imagined(message)
+
     def _on_uncounted(self, rank: RankId, message: Message) -> None:
         self._job.services.meters.uncounted(self._job.roster.name(rank), message["refused"])
 

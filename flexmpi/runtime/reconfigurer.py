@@ -101,6 +101,11 @@ class Reconfigurer:
         resolved = self._resolve(changes, occupied)
         return Reconfiguration(self._next_number(), cause, resolved, at_iteration=at_iteration)
 
+    def resolved(self, changes: Sequence[tuple[str, int]]) -> dict[str, int]:
+        """Return a change by nodes, as it would be carried out after all that is queued; CommandError if it is not possible."""
+        self._check_can_change()
+        return self._resolve(changes, self.projected())
+
     def drop(self, *, cause: str, why: str, number: int | None = None) -> None:
         """Record that a change that was planned has become impossible."""
         dropped = Reconfiguration(number or self._next_number(), cause, {})

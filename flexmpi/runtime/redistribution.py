@@ -1,7 +1,7 @@
 """Moves the data of distributed objects from one distribution to another, and gives newcomers what is replicated.
 
 Collective over the transition communicator, which holds all old and all new owners of rows: every rank calls the same
-functions for the same objects in the same order. Who gets which rows is decided in ``distribution``.
+functions for the same objects in the same order. Who gets which rows is decided in ``sharing``.
 """
 
 from __future__ import annotations
@@ -19,15 +19,7 @@ from flexmpi.errors import UsageError
 from flexmpi.runtime import crossmemory
 from flexmpi.runtime.arrays import DistributedArray, DistributedCSR, ReplicatedArray, State
 from flexmpi.runtime.crossmemory import CrossMemoryCopies
-from flexmpi.runtime.distribution import (
-    Distribution,
-    OverlapPlan,
-    Weights,
-    cut_rows,
-    overlap_plan,
-    share_targets,
-    whole_costs,
-)
+from flexmpi.runtime.distribution import Distribution, OverlapPlan, overlap_plan
 from flexmpi.runtime.runs import Bytes, bytes_of, pieces
 
 
@@ -141,47 +133,29 @@ def broadcast_state(states: Sequence[State], comm: MPI.Intracomm, *, newcomers: 
         vars(state).update(received)
 
 
-def balanced_distribution(
-    space_rows: int, weights: Weights, cost_object: DistributedCSR | None, comm: MPI.Intracomm, old: Distribution
-) -> Distribution:
-    """Share the rows of a row space by weights and, where there is one, by an object's row costs; collective.
+@dataclass(frozen=True)
+class RowSizes:
+    """How many bytes local rows of an object take when they move: so many each, and so many for each of their non-zeros."""
 
-    Every rank looks at the costs of its own rows only and adds O(P) numbers; the answer is that of
-    `Distribution.by_cost` for the costs of all rows.
+    row_bytes: int
+    nonzero_bytes: int = 0
+    starts: NDArray[np.int64] | None = None
 
-    Parameters
-    ----------
-    space_rows
-        Number of global rows.
-    weights
-        One for each rank of ``comm``, the same on all ranks; 0 for leavers.
-    cost_object
-        Whose `row_costs` count (the same object on all ranks); None shares by the number of rows.
-    comm
-        The transition communicator.
-    old
-        The distribution of the object's rows over its ranks.
+    def of(self, start: int, stop: int) -> int:
+        """Return the bytes of some local rows together."""
+        nonzeros = 0 if self.starts is None else int(self.starts[stop] - self.starts[start])
+        return self.row_bytes * (stop - start) + self.nonzero_bytes * nonzeros
 
-    Raises
-    ------
-    ValueError
-        As `Distribution.by_weight`.
-    """
-    row_costs = None if cost_object is None else cost_object.row_costs()
-    if row_costs is None:
-        return Distribution.by_weight(space_rows, weights)
-    row_costs = row_costs[: len(old.interval(comm.rank))]
-    largest = comm.allreduce(float(row_costs.max(initial=0)), op=MPI.MAX)
-    costs = whole_costs(row_costs, largest=largest, rows=space_rows)
-    cost_of_rank = np.empty(comm.size, dtype=np.int64)
-    comm.Allgather(costs.sum(keepdims=True), cost_of_rank)
-    total = int(cost_of_rank.sum())
-    if total == 0:
-        return Distribution.by_weight(space_rows, weights)
-    before = int(cost_of_rank[: comm.rank].sum())
-    cuts = cut_rows(costs, cost_before=before, targets=share_targets(total, weights))
-    comm.Allreduce(MPI.IN_PLACE, cuts, op=MPI.SUM)
-    return Distribution((0, *cuts.tolist(), space_rows))
+
+def row_sizes(obj: DistributedArray | DistributedCSR, comm: MPI.Intracomm) -> RowSizes:
+    """Return what the rows of an object take when `move_object` moves them; collective."""
+    if isinstance(obj, DistributedArray):
+        return RowSizes(obj.row_bytes)
+    facts = _agree_on_csr(obj, comm, holds_rows=bool(obj.rows))
+    length_bytes = cost_bytes = 8
+    return RowSizes(
+        length_bytes + cost_bytes * facts.costs_move, facts.index_type.itemsize + obj.dtype.itemsize, obj.indptr
+    )
 
 
 @dataclass(frozen=True)
@@ -234,6 +208,8 @@ def _element_moves(moves: _Moves, *, old_starts: NDArray[np.int64], new_starts: 
 def _move_csr(obj: DistributedCSR, comm: MPI.Intracomm, plan: OverlapPlan, ends: _Ends, new: Distribution) -> int:
     """Move a sparse matrix: the lengths of the rows first, then their non-zeros."""
     facts = _agree_on_csr(obj, comm, holds_rows=bool(ends.old))
+    if facts.costs_lack:
+        raise UsageError(f"{obj.name!r}: row_cost was assigned by some ranks only, expected by all that hold rows")
     firsts = _first_nonzeros(obj, comm, facts, old=ends.old, new=new)
     if ends.same:
         return 0
@@ -264,10 +240,21 @@ def _move_csr(obj: DistributedCSR, comm: MPI.Intracomm, plan: OverlapPlan, ends:
 
 @dataclass(frozen=True)
 class _CSRFacts:
-    """What all ranks know of a sparse matrix before it moves: the widest type of indices in use, the non-zeros of each rank."""
+    """What all ranks know of a sparse matrix before it moves.
+
+    Attributes
+    ----------
+    index_type
+        The widest in use.
+    costs_move, costs_lack
+        There are row costs; some ranks that hold rows have none.
+    counts
+        The non-zeros of each rank.
+    """
 
     index_type: np.dtype[Any]
     costs_move: bool
+    costs_lack: bool
     counts: NDArray[np.int64]
 
     @property
@@ -286,9 +273,8 @@ def _agree_on_csr(obj: DistributedCSR, comm: MPI.Intracomm, *, holds_rows: bool)
     everybody = np.empty((comm.size, len(mine)), dtype=np.int64)
     comm.Allgather(mine, everybody)
     index_bytes, some_have, some_lack, _ = everybody.max(axis=0).tolist()
-    if some_have and some_lack:
-        raise UsageError(f"{obj.name!r}: row_cost was assigned by some ranks only, expected by all that hold rows")
-    return _CSRFacts(np.dtype(np.int32 if index_bytes == 4 else np.int64), bool(some_have), everybody[:, 3])
+    index_type = np.dtype(np.int32 if index_bytes == 4 else np.int64)
+    return _CSRFacts(index_type, bool(some_have), bool(some_have and some_lack), everybody[:, 3])
 
 
 def _first_nonzeros(

@@ -17,10 +17,12 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 
 from flexmpi.errors import UsageError
-from flexmpi.runtime import redistribution
+from flexmpi.runtime import redistribution, sharing
 from flexmpi.runtime.ahead import MoveAhead
 from flexmpi.runtime.arrays import DistributedArray, DistributedCSR, ReplicatedArray, RowSpace, State
+from flexmpi.runtime.decisions import Transition
 from flexmpi.runtime.distribution import Distribution, drop_leavers, expand_old
+from flexmpi.runtime.places import members_places
 
 Object = DistributedArray | DistributedCSR | ReplicatedArray | State
 
@@ -109,15 +111,15 @@ class Registry:
         """Return the distribution of each row space, for newcomers."""
         return {rows: space.distribution for rows, space in self._spaces.items() if space.distribution is not None}
 
-    def load(self) -> list[float]:
-        """Return what each rank computes with: its rows of the longest objects; its share where rows differ in cost."""
+    def load(self) -> tuple[list[float], bool]:
+        """Return what each rank computes with: its rows of the longest objects (True), or its share where rows differ in cost."""
         costed = any(
             isinstance(known, DistributedCSR) and known.balance == "nonzeros" for known in self._objects.values()
         )
         longest = self._spaces.get(max(self._spaces, default=-1))
         if costed or longest is None or longest.distribution is None:
-            return list(self.weights)
-        return [float(count) for count in longest.distribution.counts]
+            return list(self.weights), False
+        return [float(count) for count in longest.distribution.counts], True
 
     def adopt(self, distributions: dict[int, Distribution]) -> None:
         """Learn, as a newcomer, who holds the rows now."""
@@ -165,7 +167,7 @@ class Registry:
         for rows, present in sorted(distributions.items()):
             space, old = self._spaces[rows], expand_old(present, newcomers)
             members = [known for known in self._objects.values() if self._in_space(known, space)]
-            new = redistribution.balanced_distribution(rows, weights, _costed(members), comm, old)
+            new = sharing.balanced_distribution(rows, weights, _costed(members), comm, old)
             objects += [(known, old, new) for known in self._constant() if known.space is space]
         in_place = np.array([known.in_place for known, _, _ in objects], dtype=np.int64)
         comm.Allreduce(MPI.IN_PLACE, in_place, op=MPI.MIN)
@@ -200,13 +202,68 @@ class Registry:
             sum(part.received_bytes for part in parts) + (0 if ahead is None else ahead.received_bytes),
         )
 
-    def replicate(self, comm: MPI.Intracomm, *, newcomers: Collection[int], root: int) -> None:
-        """Give ``newcomers`` what every other rank has; collective, from rank ``root``."""
-        for declared in self._objects.values():
-            if isinstance(declared, ReplicatedArray):
-                redistribution.broadcast_replicated(declared, comm, root=root)
+    @property
+    def filled(self) -> int:
+        """How often sparse matrices were assigned on this rank: what they hold may be something else each time."""
+        return sum(known.filled for known in self._objects.values() if isinstance(known, DistributedCSR))
+
+    def bytes_to_move(self, comm: MPI.Intracomm, imagined: Sequence[Transition]) -> list[int]:
+        """Find out what changes of ranks would move, by the rules by which `redistribute` and `replicate` move it; collective.
+
+        Parameters
+        ----------
+        comm
+            The present ranks.
+        imagined
+            The changes.
+
+        Returns
+        -------
+        list of int
+            For each of them the bytes that all its ranks together would receive; the same on every rank.
+        """
+        received = np.zeros(len(imagined), dtype=np.int64)
+        if comm.rank == 0:
+            copied = sum(known.local.nbytes for known in self._replicated())
+            received += [copied * len(each.newcomers) for each in imagined]
+        places = [members_places(len(each.weights), each.newcomers)[comm.rank] for each in imagined]
+        for space in self._spaces.values():
+            assert space.distribution is not None
+            members = [known for known in self._objects.values() if self._in_space(known, space)]
+            sizes = [
+                redistribution.row_sizes(known, comm)
+                for known in members
+                if isinstance(known, DistributedArray | DistributedCSR)
+            ]
+            new = sharing.balanced_distributions(
+                space.rows, [each.weights for each in imagined], _costed(members), comm, space.distribution
+            )
+            for number, (distribution, place) in enumerate(zip(new, places, strict=True)):
+                held = space.interval
+                kept = _overlap(held, distribution.interval(place))
+                local = range(kept.start - held.start, kept.stop - held.start)
+                received[number] += sum(each.of(0, len(held)) - each.of(local.start, local.stop) for each in sizes)
+        comm.Allreduce(MPI.IN_PLACE, received, op=MPI.SUM)
+        return list(received.tolist())
+
+    def replicate(self, comm: MPI.Intracomm, *, newcomers: Collection[int], root: int) -> int:
+        """Give ``newcomers`` what every other rank has, from rank ``root``; collective.
+
+        Returns
+        -------
+        int
+            Bytes of arrays that this rank did not have before.
+        """
+        received_bytes = 0
+        for declared in self._replicated():
+            redistribution.broadcast_replicated(declared, comm, root=root)
+            received_bytes += declared.local.nbytes if comm.rank in newcomers else 0
         states = [known for known in self._objects.values() if isinstance(known, State)]
         redistribution.broadcast_state(states, comm, newcomers=newcomers, root=root)
+        return received_bytes
+
+    def _replicated(self) -> list[ReplicatedArray]:
+        return [known for known in self._objects.values() if isinstance(known, ReplicatedArray)]
 
     def immovable(self) -> str:
         """Say what newcomers cannot be given: a value of a state that cannot be pickled; empty if there is none."""
@@ -253,7 +310,7 @@ class Registry:
         start = perf_counter()
         old = expand_old(space.distribution, newcomers)
         members = [known for known in self._objects.values() if self._in_space(known, space)]
-        new = redistribution.balanced_distribution(space.rows, weights, _costed(members), comm, old)
+        new = sharing.balanced_distribution(space.rows, weights, _costed(members), comm, old)
         balanced = perf_counter()
         received_bytes = 0
         for declared in members:
@@ -268,6 +325,12 @@ class Registry:
     @staticmethod
     def _in_space(declared: Object, space: RowSpace) -> bool:
         return isinstance(declared, DistributedArray | DistributedCSR) and declared.space is space
+
+
+def _overlap(held: range, wanted: range) -> range:
+    """Return the rows in both, as a part of those held; the first none of them where there are none."""
+    start, stop = max(held.start, wanted.start), min(held.stop, wanted.stop)
+    return range(start, stop) if start < stop else range(held.start, held.start)
 
 
 def _costed(members: Sequence[Object]) -> DistributedCSR | None:

@@ -43,6 +43,8 @@ class IntervalReport:
         seconds in the whole interval.
     counters
         How often each hardware event that is followed has happened, on each rank; None on a rank that does not count it.
+    whole_rows
+        The load is in rows.
     """
 
     iteration: int
@@ -56,6 +58,7 @@ class IntervalReport:
     io_s: Sequence[float]
     operations: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
     counters: Mapping[str, Sequence[int | None]] = field(default_factory=dict)
+    whole_rows: bool = True
 
     @property
     def flops_events(self) -> tuple[str, ...]:

@@ -5,7 +5,8 @@ Pure: which of them must be prepared now follows from the latest interval and th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -24,6 +25,31 @@ class Planned:
     cause: str
     number: int | None = None
     """The id it was promised, if any."""
+
+    @property
+    def grows(self) -> bool:
+        """Whether it adds ranks anywhere."""
+        return any(ranks > 0 for _, ranks in self.change.changes)
+
+
+def parts_of_growth(change: ScheduledChange, speeds: Sequence[float]) -> list[tuple[tuple[str, int], ...]]:
+    """Return a change with none of the ranks that it adds, with one of them, and so on up to all.
+
+    Parameters
+    ----------
+    change
+        The change; what it removes is in every part.
+    speeds
+        Of a new rank, for each of its names: the fastest come first, as in the original.
+    """
+    fastest_first = sorted(range(len(speeds)), key=lambda place: -speeds[place])
+    order = [place for place in fastest_first for _ in range(change.changes[place][1])]
+    parts = []
+    for count in range(len(order) + 1):
+        added = Counter(order[:count])
+        part = [(name, added[place] if ranks > 0 else ranks) for place, (name, ranks) in enumerate(change.changes)]
+        parts.append(tuple((name, ranks) for name, ranks in part if ranks))
+    return parts
 
 
 @dataclass

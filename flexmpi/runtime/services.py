@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -106,6 +107,7 @@ class Services:
         self._has_schedule = bool(schedule)
         self._schedule = Schedule()
         self._schedule.add(schedule, cause="schedule")
+        self._held: deque[Planned] = deque()
         self._latest: IntervalReport | None = None
         self._bound: dict[int, str | None] = {}
         self._requests = 0
@@ -120,20 +122,43 @@ class Services:
         self.meters.interval_ended(latest.iteration)
         planned = self.commanded.due(latest)
         if self.policy.name == "schedule":
-            planned += self._schedule.due(latest)
+            scheduled = self._schedule.due(latest)
+            if self.policy.conditional:
+                self._held += scheduled
+            else:
+                planned += [*self._held, *scheduled]
+                self._held.clear()
         for each in planned:
             self._carry_out(each)
         self.policy = self.policy.after(latest)
         self._latest = latest
         if (adviser := self._advice()) is not None:
             adviser.interval_ended(latest, self.policy)
+            if self.policy.conditional:
+                self._grow_where_it_gains(adviser, latest)
         if self.policy.wants_balance and not self._job.reconfigurer.busy:
             self._job.reconfigurer.request_balance(cause="policy balance")
             self.policy = self.policy.acted()
 
+    def _grow_where_it_gains(self, adviser: Adviser, latest: IntervalReport) -> None:
+        """Carry the schedule out in its order, up to a growth of which is not known yet how much of it gains."""
+        while self._held and not self._held[0].grows:
+            self._carry_out(self._held.popleft())
+        if self._held:
+            adviser.grow(self._held[0], latest, self._grow)
+
+    def _grow(self, part: Planned | None) -> None:
+        """Carry out what gains of the first growth that is held back; a part of None is nothing of it."""
+        whole = self._held.popleft()
+        if part is not None:
+            self._carry_out(part)
+        elif not self._dry_run:
+            why = f"planned for iteration {whole.change.at_iteration}: no part of it is predicted to gain"
+            self._job.reconfigurer.drop(cause=whole.cause, why=why, number=whole.number)
+
     def _advice(self) -> Adviser | None:
         """Return who predicts, loaded when the first policy needs it; None before that."""
-        if self._adviser is None and self.policy.predicts:
+        if self._adviser is None and self.policy.learns:
             from flexmpi.runtime.adviser import Adviser
 
             self._adviser = Adviser(self._job, watts=self._watts, dry_run=self._dry_run, began=self._began)
@@ -145,6 +170,11 @@ class Services:
             self.meters.tell()
         if self._adviser is not None:
             self._adviser.reconfigured(reconfiguration)
+
+    def imagined(self, message: Message) -> None:
+        """Take in what ranks say of changes that might happen."""
+        if self._adviser is not None:
+            self._adviser.imagined(message, self.policy)
 
     def _show_energy(self, readings: Sequence[EnergyReading]) -> None:
         if self.policy.name == "monitor":

@@ -74,6 +74,7 @@ class DistributedCSR(RowDistributed):
         self._data: NDArray[Any] = np.empty(0, dtype=self.dtype)
         self._rooms: Rooms | None = None
         self._first = 0
+        self._filled = 0
 
     @property
     def indptr(self) -> NDArray[np.int64]:
@@ -130,6 +131,12 @@ class DistributedCSR(RowDistributed):
         self._indices = np.ascontiguousarray(columns, dtype=index_type)
         self._data = np.ascontiguousarray(values, dtype=self.dtype)
         self._rooms = None
+        self._filled += 1
+
+    @property
+    def filled(self) -> int:
+        """How often it was assigned on this rank."""
+        return self._filled
 
     def row_costs(self) -> NDArray[Any] | None:
         """Return the costs of the local rows for the balance, shape ``(len(rows),)``; None if only their number counts.

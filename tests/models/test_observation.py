@@ -61,7 +61,8 @@ def test_communication_that_belongs_to_no_class_is_kept_as_such():
 
 def test_rows_are_known_only_where_they_are_what_is_shared():
     assert raw().rows == 10
-    assert raw(load=[1.0, 1.0]).rows is None
+    assert raw(load=[1.0, 1.0]).rows == 2
+    assert raw(load=[1.0, 1.0], whole_rows=False).rows is None
 
 
 def test_the_first_interval_after_a_change_warms_caches_up_and_is_left_out():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from flexmpi.configuration import Node
@@ -10,6 +11,7 @@ from flexmpi.models.power import Power, Watts
 from flexmpi.models.price import Price
 from flexmpi.models.reconfiguration import MeasuredResize, ReconfigurationCost, Resize
 from flexmpi.runtime.alternatives import Situation
+from flexmpi.runtime.decisions import Transition
 from flexmpi.runtime.node_classes import JobClass, classes_of
 from tests.models.jobs import interval, model_of
 
@@ -22,6 +24,16 @@ NODES = (
 SPEEDS = {"fast": 2.0, "slow": 1.0}
 CLASSES = classes_of(NODES, on_demand=False, maximum_nodes=4)
 QUICK = Resize(started=2, joining=2, leaving=0, size_bytes=1000)
+
+
+class AlwaysKnown(dict[Transition, int]):
+    """What changes move where ranks have been asked about all of them: each as much."""
+
+    def __contains__(self, transition: object) -> bool:
+        return True
+
+    def __missing__(self, transition: Transition) -> int:
+        return QUICK.size_bytes
 
 
 def placed(*counts: tuple[str, int]) -> tuple[str, ...]:
@@ -41,6 +53,7 @@ def situation(
     priced: bool = True,
     classes: tuple[JobClass, ...] = CLASSES,
     on_demand: bool = False,
+    moved_bytes: Mapping[Transition, int] | None = None,
 ) -> Situation:
     """Return a job that has been placed so, one after the other, and is as in the last one now."""
     weight = {node.name: node.speed or 1.0 for node in NODES}
@@ -70,7 +83,7 @@ def situation(
         weights=tuple(weight[node] for node in members),
         started=tuple(range(len(members))),
         speeds=weight,
-        row_bytes={rows: 8},
+        moved_bytes=AlwaysKnown() if moved_bytes is None else moved_bytes,
         remaining=remaining,
         elapsed_s=elapsed_s,
     )

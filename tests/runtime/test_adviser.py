@@ -40,6 +40,8 @@ class Job:
         self.lines: list[str] = []
         self.events: list[dict[str, Any]] = []
         self.now = 0.0
+        self.questions: list[dict[str, Any]] = []
+        self.answers = True
         self._coroutines: list[Coroutine[object, object, None]] = []
         self.iteration = 0
 
@@ -57,6 +59,10 @@ class Job:
     def spawn(self, coroutine: Coroutine[object, object, None]) -> None:
         self._coroutines.append(coroutine)
 
+    def tell(self, ranks: object, kind: str, **fields: Any) -> None:
+        assert (ranks, kind) == (self.roster.members[:1], "imagine")
+        self.questions.append(fields)
+
     def adviser(self, **options: Any) -> Adviser:
         return Adviser(self, watts={"": (100.0, 10.0)}, began=0.0, clock=lambda: self.now, **options)
 
@@ -73,8 +79,18 @@ class Job:
                 self.iteration, 10, self.iteration + 10, [100.0] * ranks, [1.0] * ranks, times, times, none, none
             )
             adviser.interval_ended(latest, in_force)
-            while self._coroutines:
-                asyncio.run(self._coroutines.pop())
+            self.think()
+            while self.questions and self.answers:
+                adviser.imagined(self.answer(self.questions.pop()), in_force)
+                self.think()
+
+    def think(self) -> None:
+        while self._coroutines:
+            asyncio.run(self._coroutines.pop())
+
+    def answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Answer as ranks do: a change of so many ranks moves as many bytes."""
+        return {"number": question["number"], "bytes": [len(change["weights"]) for change in question["changes"]]}
 
 
 def test_what_is_wanted_twice_in_a_row_is_asked_for():
@@ -90,6 +106,37 @@ def test_what_is_wanted_twice_in_a_row_is_asked_for():
     (event,) = job.events
     assert (event["event"], event["policy"], event["dry_run"]) == ("decision", "speedup", False)
     assert event["chosen"]["changes"] == {"n1": 1}
+
+
+def test_the_ranks_are_asked_once_what_changes_would_move_and_a_decision_waits_for_the_answer():
+    job = Job()
+    job.answers = False
+    adviser = job.adviser()
+    job.intervals(adviser, "speedup:0.5", 5)
+    assert (job.lines, job.requests) == ([], [])
+    (question,) = job.questions
+    assert question["weights"] == (1.0,)
+    assert {"weights": (1.0, 1.0), "newcomers": (1,)} in question["changes"]
+    adviser.imagined({"number": question["number"] - 1, "bytes": []}, JobPolicy.parse("speedup:0.5"))
+    job.think()
+    assert job.lines == []
+    adviser.imagined(job.answer(question), JobPolicy.parse("speedup:0.5"))
+    job.think()
+    assert len(job.lines) == 1
+    assert job.events[0]["chosen"]["bytes"] == 2
+    # What is known now is known: one more interval, and the change has been wanted twice.
+    job.intervals(adviser, "speedup:0.5", 1)
+    assert len(job.requests) == len(job.questions) == 1
+
+
+def test_after_a_change_the_ranks_are_asked_anew_though_their_weights_are_the_same():
+    job = Job()
+    adviser = job.adviser(dry_run=True)
+    job.intervals(adviser, "speedup:0.5", 4)
+    job.answers = False
+    adviser.reconfigured(Reconfiguration(1, "test", {}, stage=Stage.DONE, ready={"n1": 1}))
+    job.intervals(adviser, "speedup:0.5", 2)
+    assert len(job.questions) == 1
 
 
 def test_a_part_of_the_time_to_go_is_counted_from_when_the_policy_came_into_force():

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from flexmpi.models.estimate import Refusal
 from flexmpi.models.job import JobModel
 from flexmpi.models.power import Watts
-from flexmpi.runtime.alternatives import Alternative, alternatives, moved_bytes, row_bytes_of
-from flexmpi.runtime.distribution import Distribution, expand_old, moved_rows, overlap_plan
+from flexmpi.runtime.alternatives import Alternative, Unknown, alternatives
+from flexmpi.runtime.decisions import Transition
 from tests.runtime.situations import situation
 
 
 def known(*arguments: object, combinations: list[tuple[int, int]], **options: object) -> list[Alternative]:
     found = alternatives(situation(*arguments, **options), combinations)
-    assert not isinstance(found, Refusal)
+    assert not isinstance(found, Refusal | Unknown)
     return found
 
 
@@ -73,36 +70,12 @@ def test_without_enough_intervals_there_are_no_alternatives():
     assert isinstance(refused, Refusal)
 
 
-row_counts = st.integers(0, 200)
-weight_lists = st.lists(st.sampled_from([0.0, 1.0, 1.0, 2.5]), min_size=1, max_size=6)
-
-
-@settings(derandomize=True, max_examples=200, deadline=None)
-@given(row_counts, weight_lists, weight_lists, st.sets(st.integers(0, 5), max_size=3))
-def test_the_bytes_that_move_are_those_that_all_ranks_plans_send(rows, present, changed, wanted):
-    old_weights = [weight or 1.0 for weight in present]
-    places = sorted(place for place in wanted if place < len(present) + len(wanted))
-    size = len(present) + len(places)
-    places = places if all(place < size for place in places) else list(range(len(present), size))
-    new_weights = [1.0 if place in places else (changed * size)[place] for place in range(size)]
-    if not any(new_weights):
-        return
-    old = expand_old(Distribution.by_weight(rows, old_weights), places)
-    new = Distribution.by_weight(rows, new_weights)
-    sent = sum(len(taken) for rank in range(new.size) for _, taken in overlap_plan(old, new, rank).sends)
-    assert moved_rows(old, new) == sent
-    assert moved_bytes(old_weights, new_weights, places, {rows: 24}) == 24 * sent
-
-
-def test_the_bytes_of_a_row_are_those_of_all_dense_arrays_with_so_many_rows():
-    objects = [
-        '{"kind": "array", "name": "A", "shape": [100, 100], "dtype": "float64"}',
-        '{"kind": "array", "name": "x", "shape": [100], "dtype": "float32"}',
-        '{"kind": "array", "name": "y", "shape": [7, 2, 3], "dtype": "int64"}',
-        '{"kind": "replicated", "name": "r", "shape": [100], "dtype": "float64"}',
-        '{"kind": "state", "values": ["s"]}',
-        '{"kind": "csr", "name": "S", "shape": [100, 100], "dtype": "float64"}',
-    ]
-    assert row_bytes_of(objects) == {100: 804, 7: 48}
-    record = str(np.dtype([("a", "f8")]))
-    assert row_bytes_of([f'{{"kind": "array", "name": "z", "shape": [3], "dtype": "{record}"}}']) == {3: 0}
+def test_what_a_change_would_move_must_be_known_and_is_what_its_cost_is_predicted_by():
+    now = situation(ONE_SLOW, moved_bytes={})
+    asked = alternatives(now, [(0, 2), (1, 1), (0, 2)])
+    assert asked == Unknown((Transition((1.0, 1.0), (1,)), Transition((1.0, 2.0), (1,))))
+    known = alternatives(
+        replace(now, moved_bytes=dict(zip(asked.transitions, (8, 80_000), strict=True))), [(0, 2), (1, 1)]
+    )
+    assert [each.resize.size_bytes for each in known] == [0, 8, 80_000]
+    assert known[1].cost.move_s.value < known[2].cost.move_s.value

@@ -9,8 +9,8 @@ import pytest
 
 from flexmpi.models.estimate import Refusal
 from flexmpi.models.power import Watts
-from flexmpi.runtime.alternatives import alternatives
-from flexmpi.runtime.objectives import OBJECTIVES, Decision, decide
+from flexmpi.runtime.alternatives import alternatives, compared
+from flexmpi.runtime.objectives import OBJECTIVES, Decision, decide, grow_where_it_gains
 from flexmpi.runtime.policies import OBJECTIVES as NUMBERS
 from tests.runtime.situations import situation
 
@@ -154,3 +154,20 @@ def test_a_decision_is_kept_as_json_values():
     assert record["chosen"]["changes"] == {"slow1": 2}
     assert record["chosen"]["power_w"] is None
     assert record["chosen"]["price"] == pytest.approx(8 * record["chosen"]["to_go_s"])
+
+
+@pytest.mark.parametrize(
+    ("parallel_s", "communication_s", "remaining", "ranks"),
+    [(1.0, 0.0, 1000, 3), (0.1, 0.0, 1, 0), (0.01, 0.2, 1000, 0)],
+    ids=["all of it gains", "too late for any of it", "more ranks only communicate more"],
+)
+def test_a_growth_that_is_planned_happens_as_far_as_the_job_ends_sooner_by_it(
+    parallel_s, communication_s, remaining, ranks
+):
+    history = ((("slow1", 4), ("slow2", 4)), (("slow1", 2),))
+    now = situation(*history, parallel_s=parallel_s, communication_s=communication_s, remaining=remaining)
+    present, *parts = compared(now, [{"slow2": count} for count in (1, 2, 3)])
+    decision = grow_where_it_gains([present, *parts], present, wanted="+3 on slow2 at iteration 10")
+    assert decision.changes == ({"slow2": ranks} if ranks else {})
+    assert ("; chosen 5 ranks, " in decision.line) == bool(ranks)
+    assert decision.line.endswith("; keeps this") == (not ranks)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from flexmpi.runtime.balance import Hysteresis
-from tests.applications import COREFILES, PROGRAMS, Application, Event
+from tests.applications import COREFILES, PROGRAMS, REPOSITORY, Application, Event
 
 TWO_NODES = f"--corefile={COREFILES / 'demo.core'}"
 COUNTING = (PROGRAMS / "counting.py", "--pause=0.01")
@@ -20,6 +20,13 @@ SMALL_IMBALANCE = 0.07
 
 
 # The schedule file
+
+
+@pytest.fixture
+def four_cores(tmp_path):
+    file = tmp_path / "nodes.core"
+    file.write_text("node1:4:lhost\n")
+    return f"--corefile={file}"
 
 
 def schedule(application_folder, text: str) -> str:
@@ -65,6 +72,24 @@ def test_a_line_that_turns_out_impossible_is_dropped_and_the_next_is_carried_out
     assert (done["outcome"], done["iteration"]) == ("done", 110)
     status, _, errors = application.finish()
     assert (status, errors) == (0, f"flexmpi: reconfiguration 1 was dropped: {dropped['why']}\n")
+
+
+def test_under_the_originals_condition_a_growth_happens_as_far_as_it_gains_and_a_shrink_in_any_case(
+    start, tmp_path, four_cores
+):
+    # Two rows: a second rank takes one of them, and a third one would have none.
+    program = (REPOSITORY / "benchmarks" / "programs" / "timed.py", "--rows=2", "--row-s=0.02", "--iterations=100000")
+    option = schedule(tmp_path, "10:+3:lhost\n20:+1:lhost\n30:-1:lhost\n")
+    application = start(four_cores, "--interval=0.1s", "-n1", option, "--policy=MALLEABILITY_COND", *program)
+    grown, dropped, shrunk = (application.wait_for("reconfiguration") for _ in range(3))
+    assert (grown["outcome"], grown["changes"], grown["cause"]) == ("done", {"node1": 1}, "schedule")
+    assert dropped["why"] == "planned for iteration 20: no part of it is predicted to gain"
+    assert (shrunk["outcome"], shrunk["changes"]) == ("done", {"node1": -1})
+    decision = next(event for event in application.seen if event["event"] == "decision")
+    assert (decision["policy"], decision["chosen"]["bytes"]) == ("schedule", grown["bytes"])
+    application.send("5:")
+    output = application.finish()[1]
+    assert "; wanted +3 on lhost at iteration 10, as far as that gains; chosen 2 ranks, " in output
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,13 @@ def test_a_policy_is_known_by_our_name_and_by_the_originals(name, policy):
     assert JobPolicy.named(name, objective=60.0 if policy in ("performance", "cost") else None).name == policy
 
 
+def test_the_originals_conditional_policy_follows_the_schedule_as_far_as_growth_gains():
+    conditional, plain = JobPolicy.parse("MALLEABILITY_COND"), JobPolicy.parse("MALLEABILITY")
+    assert (conditional.conditional, conditional.learns, conditional.predicts) == (True, True, False)
+    assert (plain.conditional, plain.learns) == (False, False)
+    assert conditional.summary() == f"{plain.summary()}; grows only by as many ranks of a line as are predicted to gain"
+
+
 @pytest.mark.parametrize(("objective", "part"), [(0.25, 0.25), (25.0, 0.25), (0.999, 0.999), (1.0, 0.01)])
 def test_the_originals_irregular_policies_want_a_part_of_the_time_saved(objective, part):
     policy = JobPolicy.parse(f"EFFICIENCY_IRR:{objective}:0.1")

@@ -92,6 +92,13 @@ def test_ranks_that_know_only_their_own_costs_find_the_distribution_of_somebody_
     assert run(ranks, "balance", seed) == "balanced"
 
 
+@pytest.mark.parametrize(("ranks", "seed"), [(1, 8), (2, 9), (4, 10)])
+def test_the_bytes_of_a_transition_are_foreseen_to_the_byte_whatever_kind_of_object_moves(
+    ranks: int, seed: int
+) -> None:
+    assert run(ranks, "foreseen", seed) == "as foreseen"
+
+
 def test_newcomers_receive_replicated_arrays_and_states_and_a_state_that_cannot_travel_is_refused() -> None:
     assert run(3, "replicate").startswith("the state cannot be copied to newcomers: ")
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from flexmpi.configuration import ScheduledChange
 from flexmpi.runtime.report import IntervalReport
-from flexmpi.runtime.schedule import LEAD_S, Schedule
+from flexmpi.runtime.schedule import LEAD_S, Planned, Schedule, parts_of_growth
 
 bounded = settings(derandomize=True, deadline=None, max_examples=60)
 
@@ -79,3 +79,15 @@ def test_every_change_is_prepared_exactly_once_and_before_the_agreement_point_it
         seen += due(schedule, interval(start, iteration_s=iteration_s, length=length))
         assert all(iteration > start for iteration in set(iterations) - set(seen))
     assert seen == sorted(iterations)
+
+
+def test_a_growth_happens_in_part_with_the_fastest_nodes_first_and_all_that_is_removed():
+    whole = ScheduledChange(10, (("slow", 1), ("old", -3), ("fast", 2)))
+    assert parts_of_growth(whole, speeds=[1.0, 1.0, 2.0]) == [
+        (("old", -3),),
+        (("old", -3), ("fast", 1)),
+        (("old", -3), ("fast", 2)),
+        (("slow", 1), ("old", -3), ("fast", 2)),
+    ]
+    assert Planned(whole, "schedule").grows
+    assert not Planned(change(10, -1), "schedule").grows

@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 from flexmpi.errors import UsageError
 from flexmpi.runtime import crossmemory, reservation, runs
 from flexmpi.runtime.arrays import DistributedArray, DistributedCSR, ReplicatedArray, RowSpace, State
+from flexmpi.runtime.decisions import Transition
 from flexmpi.runtime.distribution import Distribution, overlap_plan
-from flexmpi.runtime.redistribution import balanced_distribution, broadcast_replicated, broadcast_state, move_object
+from flexmpi.runtime.redistribution import broadcast_replicated, broadcast_state, move_object
+from flexmpi.runtime.registry import Registry
+from flexmpi.runtime.sharing import balanced_distribution
 
 comm = MPI.COMM_WORLD
 rank, size = comm.rank, comm.size
@@ -70,9 +73,9 @@ class Truth:
 class Objects:
     """One object of each kind in one row space, as a rank declares them (a newcomer has no distribution then)."""
 
-    def __init__(self, truth: Truth, distribution: Distribution | None) -> None:
+    def __init__(self, truth: Truth, distribution: Distribution | None, *, place: int = rank) -> None:
         rows = len(truth.costs)
-        self.truth, self.space = truth, RowSpace(rows, distribution, rank)
+        self.truth, self.space = truth, RowSpace(rows, distribution, place)
         self.dense = [
             DistributedArray(name, (rows, *trailing), space=self.space, dtype=dtype)
             for name, (trailing, dtype) in DENSE.items()
@@ -140,9 +143,9 @@ def move_one(objects: Objects, obj: DistributedArray | DistributedCSR, old: Dist
             assert (block.flags.writeable, after.flags.writeable) == (False, True), obj
 
 
-def random_distribution(rows: int, rng: np.random.Generator) -> Distribution:
-    weights = rng.choice([0.0, 0.0, 1.0, 2.5], size=size)
-    weights[rng.integers(size)] = 1.0
+def random_distribution(rows: int, rng: np.random.Generator, *, ranks: int = size) -> Distribution:
+    weights = rng.choice([0.0, 0.0, 1.0, 2.5], size=ranks)
+    weights[rng.integers(ranks)] = 1.0
     return Distribution.by_weight(rows, weights)
 
 
@@ -240,6 +243,50 @@ def balance(seed: int) -> str:
     return "balanced"
 
 
+def foreseen(seed: int) -> str:
+    """Compare what a transition is foreseen to move with what it moves: rows by cost and by number, all kinds of objects."""
+    rng = np.random.default_rng(seed)
+    for rows in (0, 1, size, 10, 57):
+        for cost in (None, *SPARSE):
+            truth = Truth.random(rows, rng)
+            # Ranks from some place on are newcomers; of the others some leave.
+            present = comm.bcast(int(rng.integers(1, size + 1)))
+            newcomers = tuple(sorted(rng.choice(size, size - present, replace=False).tolist()))
+            members = [place for place in range(size) if place not in newcomers]
+            weights = rng.choice([0.0, 1.0, 2.5], size=size)
+            weights[[*newcomers, members[0]]] = 1.5
+            old = random_distribution(rows, np.random.default_rng(seed), ranks=present)
+            is_member = rank in members
+            group = comm.Split(int(is_member), rank)
+            registry = Registry()
+            if is_member:
+                registry.start([1.0] * present, members.index(rank))
+            objects = Objects(truth, old if is_member else None, place=members.index(rank) if is_member else 0)
+            # The first matrix whose non-zeros count is the one whose rows are looked at.
+            names = sorted(SPARSE if cost else ("narrow", "mixed"), key=lambda name: name != cost)
+            objects.sparse = [next(each for each in objects.sparse if each.name == name) for name in names]
+            for matrix in objects.sparse if cost is None else ():
+                matrix.balance = "rows"
+            if is_member:
+                objects.fill()
+            registry._spaces[rows] = objects.space
+            centres = ReplicatedArray("centres", (3, 2))
+            for declared in (*objects.dense, *objects.sparse, centres):
+                registry._objects[declared.name] = declared
+            imagined = [Transition(tuple(weights), newcomers), Transition(tuple(weights[::-1] + 0.5), newcomers)]
+            if not is_member:
+                registry.adopt({rows: old})
+            expected = registry.bytes_to_move(group, imagined)[0] if is_member else None
+            moved = registry.redistribute(comm, weights, lambda: None, newcomers=newcomers)
+            received = moved.received_bytes
+            if newcomers:
+                received += registry.replicate(comm, newcomers=newcomers, root=members[0])
+            assert comm.bcast(expected, root=members[0]) == comm.allreduce(received), (rows, cost, expected, received)
+            objects.check()
+            group.Free()
+    return "as foreseen"
+
+
 def replicate(_: int) -> str:
     """Give rank 0's replicated data to the others; rank 1 was there before and keeps its state."""
     runs.MESSAGE_LIMIT_BYTES = 100
@@ -326,7 +373,7 @@ def large(_: int) -> str:
 
 CASES = {
     each.__name__: each
-    for each in (moves, split, copied, both_copy, denied, half_cost, balance, replicate, memory, large)
+    for each in (moves, split, copied, both_copy, denied, half_cost, balance, foreseen, replicate, memory, large)
 }
 
 if __name__ == "__main__":
