@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flexmpi.runtime.balance import weights_after
-from flexmpi.runtime.distribution import Distribution, expand_old, moved_rows
+from flexmpi.runtime.distribution import Distribution, expand_old, overlap_plan
 from flexmpi.runtime.places import interleaved, members_places, newcomers_places
 
 quick = settings(derandomize=True, max_examples=150, deadline=None)
@@ -20,7 +20,8 @@ def moved(rows: int, weights: list[float], leaving: set[int], newcomers: list[fl
     """Return the rows that change ranks, by the distributions that the ranks will compute."""
     after = weights_after(weights, leaving=leaving, newcomers=newcomers, places=places)
     old = expand_old(Distribution.by_weight(rows, weights), places)
-    return moved_rows(old, Distribution.by_weight(rows, after))
+    new = Distribution.by_weight(rows, after)
+    return sum(len(received) for rank in range(new.size) for _, received in overlap_plan(old, new, rank).receives)
 
 
 def least(rows: int, weights: list[float], leaving: set[int], newcomers: list[float]) -> int:
