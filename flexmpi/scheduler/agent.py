@@ -25,7 +25,7 @@ from flexmpi.protocol.messages import (
 from flexmpi.protocol.replies import HistoryRow, Reply
 from flexmpi.protocol.requests import Mode
 from flexmpi.protocol.slurm_commands import Submission
-from flexmpi.scheduler.deciding import Question, Verdict, decide, still_right
+from flexmpi.scheduler.deciding import Answered, Question, Verdict, decide, decided_already, still_right
 from flexmpi.scheduler.desk import Desk
 from flexmpi.scheduler.elastic import View
 from flexmpi.scheduler.journal import Journal, fresh_id
@@ -112,6 +112,7 @@ class Agent:
         self._usage = journal.usage()
         self._idle_since: dict[str, float] = {}
         self._prune_at = 0.0
+        self._answered: Answered | None = None
         self._problem: str | None = None
         self._looked_at: float | None = None
         self._looking = asyncio.Lock()
@@ -217,8 +218,10 @@ class Agent:
 
     async def _decide(self) -> Verdict:
         """Decide in a thread: jobs and people are answered meanwhile, and what has become wrong by that is left out."""
-        asked = self._question()
-        verdict = await asyncio.to_thread(decide, asked)
+        asked, began = self._question(), self.now()
+        if (verdict := decided_already(self._answered, asked)) is None:
+            verdict = await asyncio.to_thread(decide, asked)
+            self._answered = Answered(question=asked, verdict=verdict, took_s=self.now() - began)
         return still_right(verdict, asked=asked, now=self._question())
 
     def _question(self) -> Question:

@@ -8,14 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from flexmpi.models.estimate import Refusal
 from flexmpi.protocol.requests import Mode
-from flexmpi.scheduler.elastic import Decision, View
+from flexmpi.scheduler.elastic import Decision, MoveCost, View
 from flexmpi.scheduler.policies import NEEDS_ALL_JOBS, POLICIES
 from flexmpi.scheduler.policies.capping import under_cap
 from flexmpi.scheduler.policies.withdrawing import all_growth, for_the_cap, for_waiting_jobs
 from flexmpi.scheduler.view import Bounds, give_back, within_bounds, without_growth
 
 SWITCHED_OFF = "the agent is being switched off"
+FORESEEN = Refusal("stands for any forecast")
+REST, LONGEST_REST_S = 10.0, 30.0
+"""A verdict that took long counts for so many times as long, but not for longer than that, while only measurements change."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,43 @@ class Verdict:
     decisions: tuple[Decision, ...] = ()
     taken_back: Mapping[str, str] = field(default_factory=dict)
     is_blind: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """A question, what was decided, and how many seconds that took."""
+
+    question: Question
+    verdict: Verdict
+    took_s: float
+
+
+def decided_already(last: Answered | None, question: Question) -> Verdict | None:
+    """Return what was decided last where that was a moment ago and would hardly be another now; None where it is to be decided.
+
+    Large instances keep a solver busy for as long as it may be, and new samples alone seldom lead to other sizes. Whatever was
+    decided and carried out has given jobs other nodes or orders.
+    """
+    if last is None:
+        return None
+    age_s = question.view.now - last.question.view.now - last.took_s
+    if not 0 <= age_s < min(REST * last.took_s, LONGEST_REST_S):
+        return None
+    return last.verdict if _without_figures(question) == _without_figures(last.question) else None
+
+
+def _without_figures(question: Question) -> Question:
+    """Return a question without what changes with every sample; whether a job's speed can be foreseen stays."""
+    jobs = [
+        replace(
+            job,
+            forecast=job.forecast if isinstance(job.forecast, Refusal) else FORESEEN,
+            move=MoveCost(),
+            iterations_left=None,
+        )
+        for job in question.view.jobs
+    ]
+    return replace(question, view=replace(question.view, now=0.0, jobs=tuple(jobs)))
 
 
 def still_right(verdict: Verdict, *, asked: Question, now: Question) -> Verdict:

@@ -7,10 +7,21 @@ from dataclasses import replace
 import pytest
 
 from flexmpi.protocol.requests import Mode
-from flexmpi.scheduler.deciding import SWITCHED_OFF, Question, Verdict, decide, still_right
+from flexmpi.scheduler.deciding import (
+    LONGEST_REST_S,
+    REST,
+    SWITCHED_OFF,
+    Answered,
+    Question,
+    Verdict,
+    decide,
+    decided_already,
+    still_right,
+)
 from flexmpi.scheduler.elastic import Decision, View
 from flexmpi.scheduler.power import Power, Watts
 from flexmpi.scheduler.view import Bounds
+from tests.scheduler.policies.forecasts import forecast_of
 from tests.scheduler.policies.test_policies import NODES, job, view, waiting
 from tests.scheduler.policies.test_withdrawing import growing
 
@@ -100,3 +111,55 @@ def test_drain_gives_nothing_out_and_off_takes_everything_extra() -> None:
     assert decide(question(view(job("a", NODES[:3])), mode="off")).decisions == (
         Decision(key="a", leave=NODES[2:0:-1]),
     )
+
+
+def measured(seen: View, iteration_s: float, *, now: float) -> View:
+    """Return a view with other figures of the jobs, some time later."""
+    jobs = [replace(each, forecast=forecast_of(parallel=iteration_s), iterations_left=5) for each in seen.jobs]
+    return replace(seen, now=now, jobs=tuple(jobs))
+
+
+def test_what_took_long_is_not_decided_again_for_new_samples_alone_before_some_time_has_passed() -> None:
+    took_s = 0.5
+    asked = question(measured(GROWS, 1.0, now=100.0))
+    last = Answered(question=asked, verdict=decide(asked), took_s=took_s)
+    end = 100.0 + took_s * (1 + REST)
+    for iteration_s, now, known in (
+        (1.0, 101.0, True),
+        (1.1, 101.0, True),
+        (1.1, end + 0.1, False),
+        (1.0, 99.0, False),
+    ):
+        later = question(measured(GROWS, iteration_s, now=now))
+        assert decided_already(last, later) == (last.verdict if known else None)
+    assert decided_already(None, asked) is None
+    slow = replace(last, took_s=100.0)
+    assert decided_already(slow, question(measured(GROWS, 1.0, now=200.1 + LONGEST_REST_S))) is None
+    quick = replace(last, took_s=0.001)
+    assert decided_already(quick, question(measured(GROWS, 1.0, now=101.0))) is None
+
+
+CHANGED = {
+    "a node is free": view(*GROWS.jobs, free=NODES[2:7]),
+    "a job has an order": view(replace(A, joining=NODES[6:7], may_grow=False), B, free=NODES[2:6]),
+    "a job may grow": view(A, replace(B, may_grow=False), free=NODES[2:6]),
+    "a job has ended": view(A, free=NODES[2:6]),
+    "somebody waits": view(*GROWS.jobs, free=NODES[2:6], waiting=(waiting(2),)),
+    "the cap is another": replace(GROWS, power=Power(dict.fromkeys(NODES, Watts(0.0, 1.0)), 100.0)),
+}
+
+
+@pytest.mark.parametrize("later", CHANGED.values(), ids=CHANGED)
+def test_whatever_else_has_changed_is_decided_at_once(later: View) -> None:
+    asked = question(measured(GROWS, 1.0, now=100.0))
+    last = Answered(question=asked, verdict=decide(asked), took_s=1.0)
+    assert decided_already(last, question(measured(later, 1.0, now=101.5))) is None
+    for other in (replace(asked, mode="drain"), replace(asked, policy="fair")):
+        assert decided_already(last, replace(other, view=replace(other.view, now=101.5))) is None
+
+
+def test_a_job_whose_speed_can_be_foreseen_now_is_decided_on_at_once() -> None:
+    asked = question(GROWS)
+    last = Answered(question=asked, verdict=decide(asked), took_s=1.0)
+    assert decided_already(last, question(replace(GROWS, now=1.5))) == last.verdict
+    assert decided_already(last, question(measured(GROWS, 1.0, now=1.5))) is None
