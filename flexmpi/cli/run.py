@@ -100,6 +100,9 @@ def token_from(path: Path | None) -> str | None:
 )
 @click.option("--id", "identifier", type=click.IntRange(min=0), default=0, help="The application's number.")
 @click.option(
+    "--warm", is_flag=True, help="Keep a process on each node that has imported all, and fork later ranks from it."
+)
+@click.option(
     "--interval", metavar="N|SECONDSs", help="Agreement points: every N iterations, or so many seconds (0.5s)."
 )
 @click.option(
@@ -220,4 +223,5 @@ def job_options(script: Path, arguments: tuple[str, ...], options: dict[str, Any
         policy=policy_from(options["policy"], has_schedule=options["schedule"] is not None),
         policy_dry_run=options["policy_dry_run"],
         watts=watts_from(options["node_watts"], nodes),
+        warm=options["warm"],
     )

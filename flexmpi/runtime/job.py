@@ -115,6 +115,8 @@ class JobOptions:
         What the job does by itself (None: what the schedule says), and whether it only says what it would do.
     watts
         Declared power of a node, idle and for each busy core: by alias, or under the empty name for all others.
+    warm
+        Whether nodes keep a process that has imported what a rank needs, and forks ranks that are started later.
     grant_timeout_s, grant_retries
         How long Slurm may take to grant a node, and how often it is asked again.
     """
@@ -143,6 +145,7 @@ class JobOptions:
     identity: Identity = Identity()
     agent: Path | None = None
     processes_per_node: int = 1
+    warm: bool = False
 
     @property
     def floor(self) -> str:

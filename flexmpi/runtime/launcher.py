@@ -37,6 +37,7 @@ from flexmpi.runtime import processes
 from flexmpi.runtime.energy import POWERCAP
 from flexmpi.runtime.mpiexec import SOCKET_NAME, RunningSet
 from flexmpi.runtime.node_meter import NodeMeter
+from flexmpi.runtime.warm_worlds import WarmParent
 
 CONNECT_LIMIT_S = 10.0
 END_LIMIT_S = 5.0
@@ -90,6 +91,9 @@ class Launcher:
         self._folder = folder
         self._started_at = time.time()
         self._process_sets: dict[int, RunningSet] = {}
+        self._orders: dict[int, Message] = {}
+        self._warm: WarmParent | None = None
+        self._warm_is_of_use = True
         self._ranks: dict[tuple[int, int], StreamWriter] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._silent_heartbeats = 0
@@ -201,6 +205,8 @@ class Launcher:
                     rank = (int(message["pset"]), int(message["local_rank"]))
                     self._ranks[rank] = writer
                 ended_well = message["kind"] == "bye"
+                if message["kind"] == "session" and message.get("untouched"):
+                    self._keep_warm(rank[0])
                 self._send("rank", pset=rank[0], local_rank=rank[1], message=message)
         writer.close()
         if rank is not None:
@@ -233,20 +239,49 @@ class Launcher:
             text = data.decode(errors="surrogateescape")
             self._send("output", pset=number, local_rank=rank, stream=stream, text=text)
 
-        process_set = RunningSet(number, self._folder / f"pset-{number}", send_output=send_output)
-        self._process_sets[number] = process_set
-        end = await process_set.run(order, socket=self._socket)
-        del self._process_sets[number]
+        def say_started(warm: bool) -> None:
+            self._send("pset_started", pset=number, warm=warm)
+
+        folder = self._folder / f"pset-{number}"
+        process_set = RunningSet(number, folder, send_output=send_output, on_start=say_started)
+        self._process_sets[number], self._orders[number] = process_set, order
+        end = await process_set.run(order, socket=self._socket, warm=self._warm)
+        del self._process_sets[number], self._orders[number]
         self._clear_up()
         self._send("pset_ended", pset=number, **asdict(end))
 
+    def _keep_warm(self, number: int) -> None:
+        """Have a warm parent, if that is wanted: now that a program is known that leaves alone what is settled before it."""
+        order = self._orders.get(number)
+        if order is not None and order.get("warm") and self._warm is None and self._warm_is_of_use:
+            environment = self._process_sets[number].environment(order, self._socket)
+            self._warm = WarmParent(order, environment, self._folder, tell=self._say_warm)
+            self._begin(self._run_warm_parent(self._warm))
+
+    def _say_warm(self, problem: str) -> None:
+        """Report that there is a warm parent, or why there will be none; that costs time alone, for ranks start cold then."""
+        self._warm_is_of_use = not problem
+        self._send("warm", problem=problem or None)
+
+    async def _run_warm_parent(self, parent: WarmParent) -> None:
+        try:
+            await parent.run()
+        except OSError as error:
+            self._say_warm(str(error))
+        finally:
+            self._warm = None
+
     def _clear_up(self) -> None:
-        started = [each.pid for each in self._process_sets.values() if each.pid is not None]
+        started = [pid for each in self._process_sets.values() for pid in each.pids]
+        if self._warm is not None and self._warm.pid is not None:
+            started.append(self._warm.pid)
         processes.reap_adopted(started=[*started, *self._meter.children])
         processes.clear_shared_memory(since=self._started_at)
 
     async def _end_everything(self) -> None:
         self._window.remove()
+        if self._warm is not None:
+            self._warm.kill()
         for process_set in self._process_sets.values():
             process_set.kill()
         if self._tasks:

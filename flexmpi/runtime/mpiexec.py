@@ -1,7 +1,7 @@
-"""One process set on its node: the ``mpiexec`` that runs it, what its ranks print, and its end, with nothing left over.
+"""One process set on its node: what runs it, what its ranks print, and its end, with nothing left over.
 
-For node launchers; standard library only. The ranks' output does not go through ``mpiexec``, which would mix their lines:
-each rank writes into named pipes of its own.
+An ``mpiexec`` runs it, or the node's warm parent has forked it. For node launchers; standard library only. The ranks' output
+does not go through ``mpiexec``, which would mix their lines: each rank writes into named pipes of its own.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from flexmpi.protocol.frames import Message
 from flexmpi.runtime import processes
 from flexmpi.runtime.mpi_starter import find_starter
 from flexmpi.runtime.output import LineReader, TerminationNotice
+from flexmpi.runtime.warm_worlds import WarmParent, WarmWorld
 
 SOCKET_NAME = "ranks.sock"
 """The node launcher's Unix socket, in its folder; all that it starts has the path in its environment."""
@@ -42,9 +43,9 @@ class End:
     Attributes
     ----------
     status
-        Of its ``mpiexec``; negative if a signal ended that.
+        Of its ``mpiexec``; negative if a signal ended that. Without one it is that of the first rank that ended badly.
     killed_pid, signal
-        The process that a signal ended, by hydra's account; None where there is none.
+        The process that a signal ended, by hydra's account where there is an ``mpiexec``; None where there is none.
     error
         Why it could not be started.
     """
@@ -66,27 +67,43 @@ class RunningSet:
         To be made, and removed at the end.
     send_output
         Takes a rank's number here, a stream's name and whole lines; waits while the reader is slow.
+    on_start
+        Called when its ranks have been started, with True if they were forked by a warm parent.
     """
 
-    def __init__(self, number: int, folder: Path, *, send_output: Output) -> None:
+    def __init__(self, number: int, folder: Path, *, send_output: Output, on_start: Callable[[bool], None]) -> None:
         self._number = number
         self._folder = folder
         self._send_output = send_output
+        self._on_start = on_start
         self._process: Process | None = None
+        self._world: WarmWorld | None = None
         self._killed = False
         self._passed_on = 0
         self._sending = 0
 
     @property
-    def pid(self) -> int | None:
-        """The process id of its ``mpiexec``."""
-        return None if self._process is None else self._process.pid
+    def pids(self) -> list[int]:
+        """The processes that are waited for here: ``mpiexec``, or ranks that were forked."""
+        if self._world is not None:
+            return self._world.pids
+        return [] if self._process is None else [self._process.pid]
 
-    async def run(self, order: Message, *, socket: Path) -> End:
-        """Start it as ordered and see it through to its end."""
+    def environment(self, order: Message, socket: Path) -> dict[str, str]:
+        """Return what its ranks are started with."""
+        own = {
+            **order["environment"],
+            "FLEXMPI_SOCKET": str(socket),
+            "FLEXMPI_OUTPUT": str(self._folder),
+            "FLEXMPI_LAUNCHER": str(os.getpid()),
+        }
+        return rank_environment(os.environ, own, self._folder)
+
+    async def run(self, order: Message, *, socket: Path, warm: WarmParent | None = None) -> End:
+        """Start it as ordered, from a warm parent where that can be, and see it through to its end."""
         try:
             self._folder.mkdir()
-            return await self._run(order, socket)
+            return await self._run(order, socket, warm)
         except OSError as error:
             return End(127, error=f"{error.strerror}: {error.filename}" if error.filename else str(error))
         finally:
@@ -95,41 +112,62 @@ class RunningSet:
     def kill(self) -> None:
         """End all its processes at once; `run` then returns."""
         self._killed = True
+        if self._world is not None:
+            self._world.kill()
         if self._process is not None and self._process.returncode is None:
             processes.kill([self._process.pid, *processes.descendants(self._process.pid)])
 
-    async def _run(self, order: Message, socket: Path) -> End:
+    async def _run(self, order: Message, socket: Path, warm: WarmParent | None) -> End:
         outputs = [(rank, name) for rank in range(order["ranks"]) for name in STREAMS]
         pipes = [await _named_pipe(self._folder / f"{name}.{rank}") for rank, name in outputs]
-        own = {
-            **order["environment"],
-            "FLEXMPI_SOCKET": str(socket),
-            "FLEXMPI_OUTPUT": str(self._folder),
-            "FLEXMPI_LAUNCHER": str(os.getpid()),
-        }
+        listening = [self._forward(reader, *whose) for (reader, _), whose in zip(pipes, outputs, strict=True)]
+        forwarding = {asyncio.create_task(each) for each in listening}
+        environment = self.environment(order, socket)
+        if warm is None or not await self._fork(order, environment, warm):
+            await self._start(order, environment)
+        end = await self._see_end(forwarding)
+        await self._end_left_overs()
+        for _, writing in pipes:
+            os.close(writing)
+        await self._hear_out(forwarding)
+        return end
+
+    async def _fork(self, order: Message, environment: Mapping[str, str], warm: WarmParent) -> bool:
+        """Have it forked by the warm parent; False where it has to be started cold, and nothing is left of the attempt."""
+        self._world = await warm.fork(order, environment)
+        if self._world is None:
+            await self._end_left_overs()
+            return False
+        if self._killed:
+            self.kill()
+        self._on_start(True)
+        return True
+
+    async def _start(self, order: Message, environment: Mapping[str, str]) -> None:
+        """Have ``mpiexec`` start it."""
         starter = await find_starter()
-        self._process = process = await asyncio.create_subprocess_exec(
+        self._process = await asyncio.create_subprocess_exec(
             *starter.command(order["ranks"], order["command"]),
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=PIPE,
             cwd=order["directory"],
-            env=rank_environment(os.environ, own, self._folder),
+            env=environment,
             start_new_session=True,
             preexec_fn=partial(processes.become_mpiexec, os.getpid()),
         )
         if self._killed:
             self.kill()
+        self._on_start(False)
+
+    async def _see_end(self, forwarding: set[asyncio.Task[None]]) -> End:
+        if self._world is not None:
+            return End(*await self._world.wait())
+        assert self._process is not None
         notice = TerminationNotice()
-        listening = [self._forward(reader, *whose) for (reader, _), whose in zip(pipes, outputs, strict=True)]
-        listening.append(self._forward(process.stdout, MPIEXEC, "stdout", notice))
-        listening.append(self._forward(process.stderr, MPIEXEC, "stderr"))
-        forwarding = {asyncio.create_task(each) for each in listening}
-        status = await process.wait()
-        await self._end_left_overs()
-        for _, writing in pipes:
-            os.close(writing)
-        await self._hear_out(forwarding)
+        forwarding.add(asyncio.create_task(self._forward(self._process.stdout, MPIEXEC, "stdout", notice)))
+        forwarding.add(asyncio.create_task(self._forward(self._process.stderr, MPIEXEC, "stderr")))
+        status = await self._process.wait()
         return End(status, notice.pid, notice.signal)
 
     async def _end_left_overs(self) -> None:

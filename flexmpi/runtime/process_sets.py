@@ -103,6 +103,7 @@ class ProcessSets:
             command=self._options.command,
             directory=str(Path.cwd()),
             environment={**self._launchers.rank_environment, **environment, **told},
+            warm=self._options.warm,
         )
         return pset.ranks
 

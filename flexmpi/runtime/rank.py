@@ -16,12 +16,17 @@ from types import TracebackType
 
 from flexmpi.errors import LinkError
 from flexmpi.runtime import link as links
-from flexmpi.runtime import processes
+from flexmpi.runtime import processes, untouched
 
 
 def main() -> None:
-    """Run ``SCRIPT [ARGS…]`` given on the command line; the exit status is the script's."""
+    """Run ``SCRIPT [ARGS…]`` given on the command line as ``mpiexec`` has started it; the exit status is the script's."""
     _die_with_parent()
+    run()
+
+
+def run() -> None:
+    """Run the script, in a process that dies with its launcher."""
     _ignore_termination()
     _restore_temporary_folder()
     try:
@@ -37,6 +42,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # Whole lines, under PYTHONUNBUFFERED too, for those of the ranks of a process set come through one pipe.
         stream.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]
+    untouched.remember()
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")
     except SystemExit as end:

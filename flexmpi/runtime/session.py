@@ -27,6 +27,7 @@ from flexmpi.runtime.interval import Interval
 from flexmpi.runtime.membership import Group
 from flexmpi.runtime.registry import Registry
 from flexmpi.runtime.rows import valid_costs
+from flexmpi.runtime.untouched import is_untouched
 
 _open = _closed = False
 
@@ -65,7 +66,8 @@ class Session:
         control = MPI.COMM_WORLD.Dup()
         if self._link is not None:
             library = MPI.Get_library_version().split("\n")[0].rstrip("\0")
-            self._link.send("session", mpi=library, size=control.size, obstacle=membership.obstacle())
+            told = {"mpi": library, "size": control.size, "untouched": is_untouched()}
+            self._link.send("session", **told, obstacle=membership.obstacle())
             if self._starting:
                 control = self._assemble_founders(control)
         self._group = Group.of(control, self._clock)

@@ -371,6 +371,10 @@ class Supervisor:
                 self.services.bound(message)
             case "output":
                 self._write_output(node, message)
+            case "pset_started":
+                self.log.write("pset_started", pset=message["pset"], node=node, warm=message["warm"])
+            case "warm":
+                self.log.write("warm_parent", node=node, problem=message["problem"])
             case "pset_ended":
                 self._events.process_set_ended(message)
                 self.process_sets.let_go(node, if_idle=True)

@@ -1,0 +1,3 @@
+"""What a program imports from its own folder."""
+
+NAME = __name__
