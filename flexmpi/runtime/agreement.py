@@ -196,9 +196,12 @@ class Agreement:
         """Return the second step of a reconfiguration, None if it must wait, and why it is given up, if it is."""
         if self._linked is None:
             return None, None
+        plan = replace(self._linked.plan, ahead=False)
+        if not plan.newcomers:
+            return plan, message["why"]
         if why := message["why"] or self._registry.immovable():
             return None, why
-        return (None if self._defer(message) else replace(self._linked.plan, ahead=False)), None
+        return (None if self._defer(message) else plan), None
 
     def _defer(self, message: Message) -> bool:
         """Tell the supervisor, if it is so, that newcomers wait in another loop or know other objects."""
@@ -229,9 +232,7 @@ class Agreement:
             parking=tuple(members[number] for number in message["parking"]),
             weights=weights,
             accept_timeout_s=message["accept_timeout_s"],
-            ahead=bool(newcomers)
-            and not message["at_iteration"]
-            and self._registry.constant_bytes() >= ahead.SMALLEST_BYTES,
+            ahead=not message["at_once"] and self._registry.constant_bytes() >= ahead.SMALLEST_BYTES,
         )
 
     def _reconfigure(self, plan: Plan, iteration: int) -> bool:
@@ -242,7 +243,7 @@ class Agreement:
         bridge, linked, self._linked = self.group.control, self._linked, None
         if linked is not None:
             bridge = linked.bridge
-            if self._leads:
+            if self._leads and plan.newcomers:
                 self._link.send("welcome", reconfiguration=plan.reconfiguration)
         elif plan.newcomers:
             try:
@@ -261,6 +262,8 @@ class Agreement:
                 bridge = membership.arrange(bridge, plan.newcomers)
             self._phase(plan, "joined")
         if plan.ahead:
+            # A communicator of their own, so that rows which are on their way meet no other messages.
+            bridge = bridge if plan.newcomers else bridge.Dup()
             self._link_up(bridge, plan, self._registry.distributions(), start=start)
             return True
         return self._carry_out(bridge, plan, iteration, start=start, linked=linked)
@@ -415,6 +418,8 @@ class Agreement:
                 return False
             self.group = Group.of(rest, self._clock)
             self._registry.close_ranks(plan.leaving, rest.rank)
+        elif bridge is not self.group.control:
+            bridge.Disconnect()
         parted = perf_counter()
         self._phase(plan, "parted")
         times = [

@@ -1,7 +1,8 @@
 """Constant rows move to the ranks that will hold them while the application still computes with the old ones.
 
 They can, for every row has its place on every rank (see ``reservation``), so what arrives disturbs nothing. What moves is
-agreed on when newcomers connect; it is adopted when they join.
+agreed on in the first of two steps, when newcomers connect; it is adopted in the second, when they join and leavers leave.
+What each object's rows need is in ``ahead_parts``.
 """
 
 from __future__ import annotations
@@ -9,18 +10,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
+import numpy as np
 from mpi4py import MPI
 
-from flexmpi.runtime.arrays import DistributedArray
+from flexmpi.runtime.ahead_parts import Incoming, Part
+from flexmpi.runtime.arrays import DistributedArray, DistributedCSR
 from flexmpi.runtime.decisions import Plan
 from flexmpi.runtime.distribution import Distribution
-from flexmpi.runtime.redistribution import pieces_to_move
-from flexmpi.runtime.runs import Bytes
+from flexmpi.runtime.runs import pieces
 
 SMALLEST_BYTES = 32 << 20
 """Constant data from this size on moves ahead; less is not worth a second stall."""
 PIECE_BYTES = 4 << 20
-"""Long rows' messages are cut so small that taking one in holds up an iteration for a millisecond at most."""
+"""Messages and copies are cut so small that taking one in holds up an iteration for a millisecond or two."""
 POLL_S = 1e-3
 """How often a newcomer, which has nothing else to do, looks after its messages."""
 
@@ -32,67 +34,96 @@ class MoveAhead:
     ----------
     bridge
         The communicator of all old and new owners.
-    objects
-        What moves, each with its old and new distribution over the ranks of ``bridge``; the same on every rank.
+    parts
+        This rank's parts in what moves: of the same objects in the same order on every rank.
     at_once
-        The most messages this rank takes in between two iterations.
+        The most pieces this rank takes in between two iterations.
     """
 
-    def __init__(
-        self,
-        bridge: MPI.Intracomm,
-        objects: Iterable[tuple[DistributedArray, Distribution, Distribution]],
-        *,
-        at_once: int,
-    ) -> None:
+    def __init__(self, bridge: MPI.Intracomm, parts: Iterable[Part], *, at_once: int) -> None:
         self.received_bytes = 0
         self._bridge = bridge
-        self._moves: dict[str, tuple[Distribution, Distribution]] = {}
-        self._expected: deque[tuple[int, Bytes]] = deque()
+        self._parts = {part.obj.name: part for part in parts}
+        self._expected: deque[Incoming] = deque()
         self._requests: list[MPI.Request] = []
         self._receiving: list[MPI.Request] = []
+        self._received: list[Incoming] = []
         self._at_once = at_once
-        for obj, old, new in objects:
-            self._moves[obj.name] = old, new
-            sends, receives = pieces_to_move(obj, old, new, bridge.rank, limit_bytes=PIECE_BYTES)
-            self._expected.extend(receives)
-            self.received_bytes += sum(piece.nbytes for _, piece in receives)
-            for peer, piece in sends:
-                self._requests.append(bridge.Isend([piece, MPI.BYTE], dest=peer))
+        limit_bytes = max(8, PIECE_BYTES // 8 * 8)
+        for part in self._parts.values():
+            for coming in part.incoming:
+                self._expected.extend(coming.pieces(limit_bytes))
+                self.received_bytes += coming.target.nbytes if isinstance(coming.source, int) else 0
+            for peer, run in part.sends:
+                self._requests += [bridge.Isend([piece, MPI.BYTE], dest=peer) for piece in pieces(run, limit_bytes)]
 
-    def covers(self, obj: DistributedArray, old: Distribution, new: Distribution) -> bool:
-        """Whether an object's rows have moved from ``old`` to ``new``; another move makes them worth nothing."""
-        return self._moves.get(obj.name) == (old, new)
+    def take(self, obj: DistributedArray | DistributedCSR, old: Distribution, new: Distribution) -> bool:
+        """Give an object the rows that have come, if they are those of a move from ``old`` to ``new``; else they are dropped."""
+        part = self._parts.pop(obj.name, None)
+        if part is not None and (part.old, part.new) == (old, new):
+            part.adopt()
+            return True
+        if part is not None:
+            part.obj.forget()
+        return False
+
+    def drop_outdated(self) -> None:
+        """Drop what has come of objects to which the program has assigned other arrays since, on any rank; collective."""
+        replaceable = [part for part in self._parts.values() if isinstance(part.obj, DistributedCSR)]
+        if replaceable:
+            current = np.array([part.current for part in replaceable], dtype=np.int64)
+            self._bridge.Allreduce(MPI.IN_PLACE, current, op=MPI.MIN)
+            self._drop(part for part, kept in zip(replaceable, current, strict=True) if not kept)
 
     def progress(self) -> bool:
         """Let messages go on, without waiting; True when all have arrived."""
         if MPI.Request.Testall(self._receiving):
-            self._receiving = []
-            self._expect(self._at_once)
-        return MPI.Request.Testall(self._requests) and not self._receiving
+            self._arrived()
+            self._take_in(self._at_once)
+        return MPI.Request.Testall(self._requests) and not self._receiving and not self._expected
 
     def finish(self) -> None:
         """Wait until all have arrived."""
         MPI.Request.Waitall(self._receiving)
-        self._receiving = []
-        self._expect(len(self._expected))
+        self._arrived()
+        self._take_in(len(self._expected))
         MPI.Request.Waitall(self._receiving + self._requests)
+        self._arrived()
 
-    def _expect(self, count: int) -> None:
+    def drop(self) -> None:
+        """Give back the memory of all that has come; nothing may be on its way."""
+        self._drop(list(self._parts.values()))
+
+    def _drop(self, parts: Iterable[Part]) -> None:
+        for part in list(parts):
+            del self._parts[part.obj.name]
+            part.obj.forget()
+
+    def _take_in(self, count: int) -> None:
         for _ in range(min(count, len(self._expected))):
-            peer, piece = self._expected.popleft()
-            self._receiving.append(self._bridge.Irecv([piece, MPI.BYTE], source=peer))
+            piece = self._expected.popleft()
+            if isinstance(piece.source, int):
+                self._receiving.append(self._bridge.Irecv([piece.target, MPI.BYTE], source=piece.source))
+                self._received.append(piece)
+            else:
+                piece.target[:] = piece.source
+                piece.arrived()
+
+    def _arrived(self) -> None:
+        for piece in self._received:
+            piece.arrived()
+        self._receiving, self._received = [], []
 
 
 class Linked:
-    """What a rank has between the two steps of a reconfiguration: newcomers are connected, but do not take part yet.
+    """What a rank has between the two steps of a reconfiguration: newcomers, if any, are connected, but do not take part yet.
 
     Attributes
     ----------
     plan
         What was agreed on.
     bridge
-        The communicator of the present ranks and the newcomers.
+        A communicator of the present ranks and the newcomers.
     stall_s
         What this rank waited in the first step.
     """
@@ -109,4 +140,5 @@ class Linked:
     def part(self) -> None:
         """Give the second step up; collective over the bridge."""
         self.move.finish()
+        self.move.drop()
         self.bridge.Disconnect()

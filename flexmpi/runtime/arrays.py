@@ -85,12 +85,19 @@ class DistributedArray(RowDistributed):
         self._room.populate(rows.start * self._row_elements, rows.stop * self._row_elements)
 
     def forget(self) -> None:
-        """Give back the memory of rows that did not come, in a rank that holds none; only the runtime calls this."""
-        self._room.keep_only(0, 0)
+        """Give back the memory of rows that came, but do not belong here yet; only the runtime calls this."""
+        self._keep_only(self.rows)
 
     def adopt(self, block: NDArray[Any], rows: range) -> None:
-        """Take the block of a new distribution and give back the memory of all other rows; only the runtime calls this."""
+        """Take the block of a new distribution and give back the memory of all other rows; only the runtime calls this.
+
+        The block before is read-only from now on.
+        """
+        self._local.flags.writeable = False
         self._local = block
+        self._keep_only(rows)
+
+    def _keep_only(self, rows: range) -> None:
         self._room.keep_only(rows.start * self._row_elements, rows.stop * self._row_elements)
 
     def descriptor(self) -> dict[str, Any]:

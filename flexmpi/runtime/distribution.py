@@ -101,10 +101,11 @@ class Distribution:
         costs = np.asarray(row_costs)
         rows = len(costs)
         whole = whole_costs(costs, largest=float(costs.max(initial=0)), rows=rows)
-        total = int(whole.sum())
+        starts = np.concatenate([[0], np.cumsum(whole)])
+        total = int(starts[-1])
         if total == 0:
             return cls.by_weight(rows, weights)
-        cuts = cut_rows(whole, cost_before=0, targets=share_targets(total, weights))
+        cuts = cut_rows(starts, cost_before=0, targets=share_targets(total, weights))
         return cls((0, *cuts.tolist(), rows))
 
     @property
@@ -250,27 +251,34 @@ def share_targets(total_cost: int, weights: Weights) -> NDArray[np.int64]:
     )
 
 
-def cut_rows(row_costs: NDArray[np.int64], *, cost_before: int, targets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count the rows of a contiguous piece that lie below each boundary between ranks.
+def cut_rows(row_starts: NDArray[np.int64], *, cost_before: int, targets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count the rows of a contiguous piece that lie below each boundary between ranks, in O(P log rows).
 
     Summed over all pieces the counts are the global row numbers of the boundaries, however the rows were cut up.
 
     Parameters
     ----------
-    row_costs
-        `whole_costs` of the rows of this piece, shape ``(rows of the piece,)``.
+    row_starts
+        Where the cost of each row of this piece begins and that of the last one ends, from 0, shape ``(rows of the piece + 1,)``:
+        added up `whole_costs`, or the ``indptr`` of a CSR matrix, whose costs are its non-zeros.
     cost_before
         Sum of the costs of all rows before this piece.
     targets
-        From `share_targets`, shape ``(size - 1,)``.
+        From `share_targets`, for the sum of these costs.
 
     Returns
     -------
     numpy.ndarray
-        Shape ``(size - 1,)``, never decreasing.
+        The shape of ``targets``.
     """
-    doubled_midpoints = 2 * (cost_before + np.cumsum(row_costs)) - row_costs
-    return np.searchsorted(doubled_midpoints, targets, side="left").astype(np.int64, copy=False)
+    # The doubled midpoint of row i is starts[i] + starts[i + 1]. With j the first start that is not below half the target,
+    # it reaches the target in row j, and not in row j - 2.
+    wanted = targets - 2 * cost_before
+    rows = len(row_starts) - 1
+    found = np.searchsorted(row_starts, -(-wanted // 2), side="left")
+    before = np.maximum(found - 1, 0)
+    reached = row_starts[before] + row_starts[np.minimum(before + 1, rows)] >= wanted
+    return np.minimum(np.where(reached, before, found), rows).astype(np.int64, copy=False)
 
 
 def _owners(distribution: Distribution, rows: range) -> dict[int, range]:

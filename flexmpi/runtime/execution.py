@@ -203,6 +203,7 @@ class Execution:
                 digest=job.application.digest,
                 accept_timeout_s=ACCEPT_TIMEOUT_S,
                 at_iteration=wanted.at_iteration,
+                at_once=wanted.at_once,
                 weights=weights,
             )
             await job.until(lambda: self._interrupted() or self._replied())

@@ -126,6 +126,11 @@ class Reconfiguration:
         return [rank for unit in self.units for rank in unit]
 
     @property
+    def at_once(self) -> bool:
+        """Whether constant rows are not to move ahead: ranks change at a certain iteration, or a node goes away."""
+        return bool(self.at_iteration) or self.forced
+
+    @property
     def loss(self) -> str:
         """How the first newcomer was lost, if any was."""
         return next(iter(self.lost.values()), "")

@@ -20,7 +20,7 @@ from flexmpi.runtime import crossmemory
 from flexmpi.runtime.arrays import DistributedArray, DistributedCSR, ReplicatedArray, State
 from flexmpi.runtime.crossmemory import CrossMemoryCopies
 from flexmpi.runtime.distribution import Distribution, OverlapPlan, overlap_plan
-from flexmpi.runtime.runs import Bytes, bytes_of, pieces
+from flexmpi.runtime.runs import bytes_of, pieces
 
 
 def move_object(
@@ -65,39 +65,8 @@ def move_object(
         return 0
     block = obj.block(ends.new)
     received_bytes = _exchange(comm, moves, obj.local, block, in_place=obj.in_place)
-    obj.local.flags.writeable = False
     obj.adopt(block, ends.new)
     return received_bytes
-
-
-def pieces_to_move(
-    obj: DistributedArray, old: Distribution, new: Distribution, rank: int, *, limit_bytes: int
-) -> tuple[list[tuple[int, Bytes]], list[tuple[int, Bytes]]]:
-    """Return what a rank sends and receives of an object, each with the other rank, cut into pieces of limited size.
-
-    For objects whose rows stay in place: what is received lies beside the present block and does not show in it.
-    """
-    ends = _Ends(old.interval(rank), new.interval(rank))
-    moves = _row_moves(overlap_plan(old, new, rank), ends)
-    outgoing, incoming = bytes_of(obj.local), bytes_of(obj.block(ends.new))
-    row_bytes = obj.dtype.itemsize * int(np.prod(obj.shape[1:], dtype=np.int64))
-
-    def cut(run: Bytes, parts: tuple[tuple[int, int, int], ...]) -> list[tuple[int, Bytes]]:
-        return [
-            (peer, piece)
-            for peer, start, stop in parts
-            for piece in pieces(run[start * row_bytes : stop * row_bytes], limit_bytes)
-        ]
-
-    return cut(outgoing, moves.sends), cut(incoming, moves.receives)
-
-
-def adopt_moved(obj: DistributedArray, old: range, new: range) -> None:
-    """Take the rows that `pieces_to_move` have brought."""
-    if old != new:
-        block = obj.block(new)
-        obj.local.flags.writeable = False
-        obj.adopt(block, new)
 
 
 def broadcast_replicated(obj: ReplicatedArray, comm: MPI.Intracomm, *, root: int = 0) -> None:
@@ -151,7 +120,7 @@ def row_sizes(obj: DistributedArray | DistributedCSR, comm: MPI.Intracomm) -> Ro
     """Return what the rows of an object take when `move_object` moves them; collective."""
     if isinstance(obj, DistributedArray):
         return RowSizes(obj.row_bytes)
-    facts = _agree_on_csr(obj, comm, holds_rows=bool(obj.rows))
+    facts = agree_on_csr(obj, comm, holds_rows=bool(obj.rows))
     length_bytes = cost_bytes = 8
     return RowSizes(
         length_bytes + cost_bytes * facts.costs_move, facts.index_type.itemsize + obj.dtype.itemsize, obj.indptr
@@ -207,10 +176,10 @@ def _element_moves(moves: _Moves, *, old_starts: NDArray[np.int64], new_starts: 
 
 def _move_csr(obj: DistributedCSR, comm: MPI.Intracomm, plan: OverlapPlan, ends: _Ends, new: Distribution) -> int:
     """Move a sparse matrix: the lengths of the rows first, then their non-zeros."""
-    facts = _agree_on_csr(obj, comm, holds_rows=bool(ends.old))
+    facts = agree_on_csr(obj, comm, holds_rows=bool(ends.old))
     if facts.costs_lack:
         raise UsageError(f"{obj.name!r}: row_cost was assigned by some ranks only, expected by all that hold rows")
-    firsts = _first_nonzeros(obj, comm, facts, old=ends.old, new=new)
+    firsts = first_nonzeros(obj, comm, facts, old=ends.old, new=new)
     if ends.same:
         return 0
     rows = _row_moves(plan, ends)
@@ -231,28 +200,26 @@ def _move_csr(obj: DistributedCSR, comm: MPI.Intracomm, plan: OverlapPlan, ends:
         row_cost = np.empty(len(ends.new), dtype=np.float64)
         old_cost = np.empty(0, dtype=np.float64) if obj.row_cost is None else obj.row_cost
         received_bytes += _exchange(comm, rows, old_cost, row_cost)
-    for block in (obj.indptr, obj.indices, obj.data, obj.row_cost):
-        if block is not None:
-            block.flags.writeable = False
     obj.adopt(indptr, indices, data, row_cost=row_cost, rooms=rooms, first=first)
     return received_bytes
 
 
 @dataclass(frozen=True)
-class _CSRFacts:
+class CSRFacts:
     """What all ranks know of a sparse matrix before it moves.
 
     Attributes
     ----------
-    index_type
-        The widest in use.
+    index_type, one_type
+        The widest in use, and whether it is the only one.
     costs_move, costs_lack
         There are row costs; some ranks that hold rows have none.
     counts
-        The non-zeros of each rank.
+        The non-zeros of each rank, shape ``(ranks,)``.
     """
 
     index_type: np.dtype[Any]
+    one_type: bool
     costs_move: bool
     costs_lack: bool
     counts: NDArray[np.int64]
@@ -262,7 +229,7 @@ class _CSRFacts:
         return int(self.counts.sum())
 
 
-def _agree_on_csr(obj: DistributedCSR, comm: MPI.Intracomm, *, holds_rows: bool) -> _CSRFacts:
+def agree_on_csr(obj: DistributedCSR, comm: MPI.Intracomm, *, holds_rows: bool) -> CSRFacts:
     """Agree on the type of the indices, on whether there are row costs to move, and on the non-zeros of each rank; collective."""
     has_cost = obj.row_cost is not None
     count = len(obj.indices)
@@ -274,11 +241,12 @@ def _agree_on_csr(obj: DistributedCSR, comm: MPI.Intracomm, *, holds_rows: bool)
     comm.Allgather(mine, everybody)
     index_bytes, some_have, some_lack, _ = everybody.max(axis=0).tolist()
     index_type = np.dtype(np.int32 if index_bytes == 4 else np.int64)
-    return _CSRFacts(index_type, bool(some_have), bool(some_have and some_lack), everybody[:, 3])
+    one_type = len(np.unique(everybody[everybody[:, 3] > 0, 0])) <= 1
+    return CSRFacts(index_type, one_type, bool(some_have), bool(some_have and some_lack), everybody[:, 3])
 
 
-def _first_nonzeros(
-    obj: DistributedCSR, comm: MPI.Intracomm, facts: _CSRFacts, *, old: range, new: Distribution
+def first_nonzeros(
+    obj: DistributedCSR, comm: MPI.Intracomm, facts: CSRFacts, *, old: range, new: Distribution
 ) -> NDArray[np.int64]:
     """Tell which non-zero of the whole matrix is the first of each rank in ``new``, shape ``(ranks,)``; collective.
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from flexmpi.errors import UsageError
 from flexmpi.runtime import redistribution, sharing
 from flexmpi.runtime.ahead import MoveAhead
+from flexmpi.runtime.ahead_parts import Part, csr_part, dense_part
 from flexmpi.runtime.arrays import DistributedArray, DistributedCSR, ReplicatedArray, RowSpace, State
 from flexmpi.runtime.decisions import Transition
 from flexmpi.runtime.distribution import Distribution, drop_leavers, expand_old
@@ -138,11 +139,21 @@ class Registry:
         return True
 
     def constant_bytes(self) -> int:
-        """Return the size of the constant data that can move ahead, of all ranks together."""
-        return sum(declared.shape[0] * declared.row_bytes for declared in self._constant())
+        """Return the size of the constant data, of all ranks together; that of matrices is guessed from this rank's share."""
+        share = self.weights[self.rank] / sum(self.weights) or 1.0
+        return sum(
+            declared.shape[0] * declared.row_bytes
+            if isinstance(declared, DistributedArray)
+            else round(declared.local_bytes / share)
+            for declared in self._constant()
+        )
 
-    def _constant(self) -> list[DistributedArray]:
-        return [known for known in self._objects.values() if isinstance(known, DistributedArray) and known.constant]
+    def _constant(self) -> list[DistributedArray | DistributedCSR]:
+        return [
+            known
+            for known in self._objects.values()
+            if isinstance(known, DistributedArray | DistributedCSR) and known.constant
+        ]
 
     def move_ahead(
         self,
@@ -163,17 +174,23 @@ class Registry:
         newcomers
             The ranks that have nothing else to do meanwhile.
         """
-        objects = []
+        parts: list[Part] = []
         for rows, present in sorted(distributions.items()):
             space, old = self._spaces[rows], expand_old(present, newcomers)
             members = [known for known in self._objects.values() if self._in_space(known, space)]
             new = sharing.balanced_distribution(rows, weights, _costed(members), comm, old)
-            objects += [(known, old, new) for known in self._constant() if known.space is space]
-        in_place = np.array([known.in_place for known, _, _ in objects], dtype=np.int64)
-        comm.Allreduce(MPI.IN_PLACE, in_place, op=MPI.MIN)
+            parts += [
+                dense_part(known, old, new, comm.rank)
+                if isinstance(known, DistributedArray)
+                else csr_part(known, comm, old, new)
+                for known in self._constant()
+                if known.space is space
+            ]
+        possible = np.array([part.possible for part in parts], dtype=np.int64)
+        comm.Allreduce(MPI.IN_PLACE, possible, op=MPI.MIN)
         return MoveAhead(
             comm,
-            [each for each, possible in zip(objects, in_place, strict=True) if possible],
+            [part for part, everywhere in zip(parts, possible, strict=True) if everywhere],
             at_once=1 << 30 if comm.rank in newcomers else 1,
         )
 
@@ -191,6 +208,8 @@ class Registry:
         ``comm`` has the application's ranks in their order, and ``newcomers`` among them; leavers have the weight 0. What has
         moved ``ahead`` is adopted.
         """
+        if ahead is not None:
+            ahead.drop_outdated()
         parts = [
             self._move_space(space, comm, weights, progress, newcomers=newcomers, ahead=ahead)
             for space in self._spaces.values()
@@ -314,9 +333,9 @@ class Registry:
         balanced = perf_counter()
         received_bytes = 0
         for declared in members:
-            if isinstance(declared, DistributedArray) and ahead is not None and ahead.covers(declared, old, new):
-                redistribution.adopt_moved(declared, old.interval(comm.rank), new.interval(comm.rank))
-            elif isinstance(declared, DistributedArray | DistributedCSR):
+            if not isinstance(declared, DistributedArray | DistributedCSR):
+                continue
+            if ahead is None or not ahead.take(declared, old, new):
                 received_bytes += redistribution.move_object(declared, comm, old, new, comm.rank)
                 progress()
         space.distribution, space.rank = new, comm.rank

@@ -21,7 +21,7 @@ def balanced_distribution(
     """Share the rows of a row space by weights and, where there is one, by an object's row costs; collective.
 
     Every rank looks at the costs of its own rows only and adds O(P) numbers; the answer is that of
-    `Distribution.by_cost` for the costs of all rows.
+    `Distribution.by_cost` for the costs of all rows. Where non-zeros are the costs, not even each of these is looked at.
 
     Parameters
     ----------
@@ -56,20 +56,27 @@ def balanced_distributions(
 
     Weights may be of more ranks than those of ``comm``: whoever holds no row has none to tell the cost of.
     """
-    row_costs = None if cost_object is None else cost_object.row_costs()
-    if row_costs is None:
+    if cost_object is None or cost_object.balance == "rows":
         return [Distribution.by_weight(space_rows, weights) for weights in choices]
-    row_costs = row_costs[: len(old.interval(comm.rank))]
-    largest = comm.allreduce(float(row_costs.max(initial=0)), op=MPI.MAX)
-    costs = whole_costs(row_costs, largest=largest, rows=space_rows)
-    cost_of_rank = np.empty(comm.size, dtype=np.int64)
-    comm.Allgather(costs.sum(keepdims=True), cost_of_rank)
-    total = int(cost_of_rank.sum())
+    rows = len(old.interval(comm.rank))
+    starts = cost_object.indptr[: rows + 1]
+    everybody = np.empty((comm.size, 2), dtype=np.int64)
+    comm.Allgather(np.array([starts[-1], bool(rows) and cost_object.row_cost is not None]), everybody)
+    if not everybody[:, 1].any():
+        cost_of_rank = everybody[:, 0]
+    else:
+        row_costs = cost_object.row_costs()
+        assert row_costs is not None
+        largest = comm.allreduce(float(row_costs[:rows].max(initial=0)), op=MPI.MAX)
+        costs = whole_costs(row_costs[:rows], largest=largest, rows=space_rows)
+        starts = np.concatenate([[0], np.cumsum(costs)])
+        cost_of_rank = np.empty(comm.size, dtype=np.int64)
+        comm.Allgather(starts[-1:], cost_of_rank)
+    total, before = int(cost_of_rank.sum()), int(cost_of_rank[: comm.rank].sum())
     if total == 0:
         return [Distribution.by_weight(space_rows, weights) for weights in choices]
     targets = [share_targets(total, weights) for weights in choices]
-    before = int(cost_of_rank[: comm.rank].sum())
-    cuts = cut_rows(costs, cost_before=before, targets=np.concatenate(targets))
+    cuts = cut_rows(starts, cost_before=before, targets=np.concatenate(targets))
     comm.Allreduce(MPI.IN_PLACE, cuts, op=MPI.SUM)
     ends = accumulate(map(len, targets), initial=0)
     return [Distribution((0, *cuts[start:stop].tolist(), space_rows)) for start, stop in pairwise(ends)]

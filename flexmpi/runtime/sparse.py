@@ -95,6 +95,11 @@ class DistributedCSR(RowDistributed):
     def data(self, block: NDArray[Any]) -> None:
         same_block(self._data, block, where=f"{self.name!r}.data")
 
+    @property
+    def local_bytes(self) -> int:
+        """The size of the local rows."""
+        return self._indptr.nbytes + self._indices.nbytes + self._data.nbytes
+
     def assign(
         self, indptr: ArrayLike, indices: ArrayLike, data: ArrayLike, *, row_cost: ArrayLike | None = None
     ) -> None:
@@ -180,11 +185,21 @@ class DistributedCSR(RowDistributed):
         rooms: Rooms,
         first: int,
     ) -> None:
-        """Take the rows of a new distribution, whose non-zeros lie in ``rooms`` from ``first`` on; for the runtime only."""
+        """Take the rows of a new distribution, whose non-zeros lie in ``rooms`` from ``first`` on; for the runtime only.
+
+        The arrays before are read-only from now on.
+        """
+        for block in (self._indptr, self._indices, self._data, self._row_cost):
+            if block is not None:
+                block.flags.writeable = False
         self._indptr, self._indices, self._data, self._row_cost = indptr, indices, data, row_cost
         self._rooms, self._first = rooms, first
-        for room in rooms:
-            room.keep_only(first, first + len(data))
+        self.forget()
+
+    def forget(self) -> None:
+        """Give back the memory of rows that came, but do not belong here; for the runtime only."""
+        for room in self._rooms or ():
+            room.keep_only(self._first, self._first + len(self._data))
 
     def descriptor(self) -> dict[str, Any]:
         """Describe the declaration in JSON values, to compare it with a newcomer's."""

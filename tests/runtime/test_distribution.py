@@ -228,10 +228,20 @@ def test_cost_cuts_do_not_depend_on_how_the_rows_were_split(
         return
     targets = share_targets(sum(sums), weights)
     counted = [
-        cut_rows(piece, cost_before=sum(sums[:place]), targets=targets).tolist() for place, piece in enumerate(pieces)
+        cut_rows(np.concatenate([[0], np.cumsum(piece)]), cost_before=sum(sums[:place]), targets=targets).tolist()
+        for place, piece in enumerate(pieces)
     ]
     cuts = [sum(below) for below in zip(*counted, strict=True)]
     assert Distribution((0, *cuts, rows)) == Distribution.by_cost(costs, weights)
+
+
+@quick
+@given(st.lists(st.integers(0, 9), max_size=40), weight_lists)
+def test_whole_costs_are_cut_alike_with_and_without_a_common_factor(costs: list[int], weights: list[float]) -> None:
+    starts = np.concatenate([[0], np.cumsum(costs)]).astype(np.int64)
+    if starts[-1]:
+        cuts = cut_rows(starts, cost_before=0, targets=share_targets(int(starts[-1]), weights))
+        assert Distribution((0, *cuts.tolist(), len(costs))) == Distribution.by_cost(costs, weights)
 
 
 def test_rows_without_cost_at_the_ends_go_to_ranks_with_weight() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from itertools import combinations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from flexmpi.runtime.balance import weights_after
 from flexmpi.runtime.distribution import Distribution, expand_old, overlap_plan
@@ -97,3 +99,38 @@ def test_where_the_order_does_not_matter_newcomers_come_last() -> None:
 def test_members_and_newcomers_are_brought_into_one_order() -> None:
     assert members_places(5, (1, 3)) == [0, 2, 4]
     assert interleaved("ace", "bd", (1, 3)) == list("abcde")
+
+
+def moved_nonzeros(starts: NDArray[np.int64], old: Distribution, new: Distribution) -> int:
+    """Return the non-zeros that change ranks, where row ``i`` has those from ``starts[i]`` to ``starts[i + 1]``."""
+    first, last = (
+        np.maximum(old.offset_array[:-1], new.offset_array[:-1]),
+        np.minimum(old.offset_array[1:], new.offset_array[1:]),
+    )
+    return int(starts[-1] - (starts[last] - starts[first]).clip(min=0).sum())
+
+
+@quick
+@given(transitions(), st.integers(0, 2**32 - 1))
+def test_a_matrix_shared_by_its_nonzeros_moves_no_more_of_them_than_in_any_other_order(
+    transition: tuple[list[float], set[int], list[float]], seed: int
+) -> None:
+    weights, leaving, newcomers = transition
+    lengths = np.random.default_rng(seed).integers(0, 50, 20_000)
+    lengths[:5000] *= 8
+    starts, size = np.concatenate([[0], np.cumsum(lengths)]), len(weights) + len(newcomers)
+
+    def shares(places: tuple[int, ...]) -> tuple[Distribution, Distribution]:
+        after = weights_after(weights, leaving=leaving, newcomers=newcomers, places=places)
+        return expand_old(Distribution.by_cost(lengths, weights), places), Distribution.by_cost(lengths, after)
+
+    chosen = moved_nonzeros(starts, *shares(newcomers_places(weights, leaving=leaving, newcomers=newcomers)))
+    orders = combinations(range(0 if 0 in leaving else 1, size), len(newcomers))
+    best = min(moved_nonzeros(starts, *shares(places)) for places in orders)
+    # Each end of a share lies within one row of where it should, before and after.
+    allowance = 2 * size * int(lengths.max())
+    assert best <= chosen <= best + allowance
+    if set(weights) == set(newcomers) == {1.0} and not leaving and len(newcomers) % len(weights) == 0:
+        old, new = shares(newcomers_places(weights, leaving=leaving, newcomers=newcomers))
+        held = [np.diff(starts[each.offset_array]) for each in (old, new)]
+        assert chosen <= int((held[1] - held[0]).clip(min=0).sum()) + allowance, "the lower bound of any distribution"

@@ -69,8 +69,16 @@ def test_rows_arrive_where_no_address_space_can_be_reserved_for_them() -> None:
     assert run(3, "copied", 8) == "60 moves"
 
 
-def test_no_rank_holds_more_than_the_old_and_the_new_block() -> None:
-    assert run(2, "memory") == "within old block + new block"
+@pytest.mark.parametrize(("ranks", "seed"), [(2, 9), (4, 10)])
+def test_rows_arrive_while_the_old_ones_are_in_use_and_what_is_outdated_then_is_moved_again(
+    ranks: int, seed: int
+) -> None:
+    assert run(ranks, "ahead_of_time", seed) == "moved ahead"
+
+
+@pytest.mark.parametrize("way", ["memory", "memory_ahead"])
+def test_no_rank_holds_more_than_the_old_and_the_new_block(way: str) -> None:
+    assert run(2, way) == "within old block + new block"
 
 
 def test_more_elements_than_fit_in_32_bits_arrive() -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 
 from flexmpi.errors import UsageError
-from flexmpi.runtime import crossmemory, reservation, runs
+from flexmpi.runtime import ahead, crossmemory, reservation, runs
+from flexmpi.runtime.ahead_parts import csr_part, dense_part
 from flexmpi.runtime.arrays import DistributedArray, DistributedCSR, ReplicatedArray, RowSpace, State
 from flexmpi.runtime.decisions import Transition
 from flexmpi.runtime.distribution import Distribution, overlap_plan
@@ -172,6 +174,64 @@ def moves(seed: int) -> str:
     return f"{moved} moves"
 
 
+def ahead_of_time(seed: int) -> str:
+    """Move all objects in small pieces while their old blocks are in use; some of it is dropped or overtaken before its end."""
+    ahead.PIECE_BYTES = 40
+    rng = np.random.default_rng(seed)
+    taken = dropped = 0
+    for rows in (0, 1, size - 1, 10, 57):
+        truth = Truth.random(rows, rng)
+        present = random_distribution(rows, rng)
+        objects = Objects(truth, present)
+        objects.fill()
+        for _ in range(16):
+            new = random_distribution(rows, rng)
+            if not present.interval(rank):
+                objects = Objects(truth, None)
+            everything = [*objects.dense, *objects.sparse]
+            move = started_ahead(everything, present, new, at_once=int(rng.integers(1, 4)))
+            while not move.progress():
+                objects.check()
+            objects.check()
+            end, assigning = (
+                rng.choice(["kept", "kept", "given up", "assigned anew", "other shares"]),
+                rng.integers(size),
+            )
+            if end == "given up":
+                move.drop()
+                objects.check()
+                continue
+            if end == "assigned anew" and present.interval(rank) and rank == assigning:
+                objects.fill()
+            if end == "other shares":
+                new = random_distribution(rows, rng)
+            move.drop_outdated()
+            for obj in everything:
+                if move.take(obj, present, new):
+                    taken += 1
+                else:
+                    move_object(obj, comm, present, new, rank)
+                    dropped += 1
+            objects.space.distribution = present = new
+            objects.check()
+    assert taken > 100 and dropped > 100, (taken, dropped)
+    return "moved ahead"
+
+
+def started_ahead(
+    objects: Sequence[DistributedArray | DistributedCSR], old: Distribution, new: Distribution, *, at_once: int
+) -> ahead.MoveAhead:
+    """Begin to move what all ranks can move."""
+    parts = [
+        csr_part(obj, comm, old, new) if isinstance(obj, DistributedCSR) else dense_part(obj, old, new, rank)
+        for obj in objects
+    ]
+    possible = [comm.allreduce(part.possible, MPI.MIN) for part in parts]
+    return ahead.MoveAhead(
+        comm, [part for part, wanted in zip(parts, possible, strict=True) if wanted], at_once=at_once
+    )
+
+
 def split(seed: int) -> str:
     """Do the same where no message may be longer than five bytes, so that rows and elements are cut apart."""
     runs.MESSAGE_LIMIT_BYTES = 5
@@ -320,6 +380,23 @@ def replicate(_: int) -> str:
 
 def memory(_: int) -> str:
     """Move one 64 MB object between two ranks and back; no rank may hold more than its old and its new block of it."""
+    return memory_of(lambda obj, old, new: move_object(obj, comm, old, new, rank))
+
+
+def memory_ahead(_: int) -> str:
+    """Do the same ahead, the first time from arrays that were assigned to the matrix."""
+
+    def move(obj: DistributedArray | DistributedCSR, old: Distribution, new: Distribution) -> None:
+        begun = started_ahead([obj], old, new, at_once=1)
+        while not begun.progress():
+            pass
+        assert begun.take(obj, old, new)
+
+    return memory_of(move)
+
+
+def memory_of(move: Callable[[DistributedArray | DistributedCSR, Distribution, Distribution], object]) -> str:
+    """Check the memory that a way to move an object takes."""
     rows, columns, allowance = 1 << 13, 1 << 10, 12 << 20
     for obj_kind in ("dense", "csr"):
         old, new = Distribution.by_weight(rows, [3, 1]), Distribution.by_weight(rows, [1, 3])
@@ -336,7 +413,8 @@ def memory(_: int) -> str:
             obj.assign(np.arange(0, count + 1, columns), np.ones(count, dtype=np.int32), np.ones(count))
         for source, target, (less, more) in ((old, new, here), (new, old, here[::-1])):
             Path("/proc/self/clear_refs").write_text("5")
-            move_object(obj, comm, source, target, rank)
+            move(obj, source, target)
+            space.distribution = target
             peak, after = resident_bytes("VmHWM") - before, resident_bytes("VmRSS") - before
             assert peak <= (less + more) * row_bytes + allowance, (obj_kind, peak, (less + more) * row_bytes)
             assert after <= more * row_bytes + allowance, (obj_kind, after, more * row_bytes)
@@ -374,6 +452,7 @@ def large(_: int) -> str:
 CASES = {
     each.__name__: each
     for each in (moves, split, copied, both_copy, denied, half_cost, balance, foreseen, replicate, memory, large)
+    + (memory_ahead, ahead_of_time)
 }
 
 if __name__ == "__main__":
