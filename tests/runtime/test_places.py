@@ -11,19 +11,25 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from flexmpi.runtime.balance import weights_after
-from flexmpi.runtime.distribution import Distribution, expand_old, overlap_plan
+from flexmpi.runtime.distribution import Distribution, expand_old
 from flexmpi.runtime.places import interleaved, members_places, newcomers_places
 
 quick = settings(derandomize=True, max_examples=150, deadline=None)
 weight_lists = st.lists(st.sampled_from([0.5, 1.0, 1.0, 1.0, 3.0]), min_size=1, max_size=5)
 
 
+def changing_ranks(starts: NDArray[np.int64], old: Distribution, new: Distribution) -> int:
+    """Return what changes ranks of elements of which row ``i`` has those from ``starts[i]`` to ``starts[i + 1]``."""
+    first = np.maximum(old.offset_array[:-1], new.offset_array[:-1])
+    last = np.minimum(old.offset_array[1:], new.offset_array[1:])
+    return int(starts[-1] - (starts[last] - starts[first]).clip(min=0).sum())
+
+
 def moved(rows: int, weights: list[float], leaving: set[int], newcomers: list[float], places: tuple[int, ...]) -> int:
     """Return the rows that change ranks, by the distributions that the ranks will compute."""
     after = weights_after(weights, leaving=leaving, newcomers=newcomers, places=places)
     old = expand_old(Distribution.by_weight(rows, weights), places)
-    new = Distribution.by_weight(rows, after)
-    return sum(len(received) for rank in range(new.size) for _, received in overlap_plan(old, new, rank).receives)
+    return changing_ranks(np.arange(rows + 1), old, Distribution.by_weight(rows, after))
 
 
 def least(rows: int, weights: list[float], leaving: set[int], newcomers: list[float]) -> int:
@@ -101,15 +107,6 @@ def test_members_and_newcomers_are_brought_into_one_order() -> None:
     assert interleaved("ace", "bd", (1, 3)) == list("abcde")
 
 
-def moved_nonzeros(starts: NDArray[np.int64], old: Distribution, new: Distribution) -> int:
-    """Return the non-zeros that change ranks, where row ``i`` has those from ``starts[i]`` to ``starts[i + 1]``."""
-    first, last = (
-        np.maximum(old.offset_array[:-1], new.offset_array[:-1]),
-        np.minimum(old.offset_array[1:], new.offset_array[1:]),
-    )
-    return int(starts[-1] - (starts[last] - starts[first]).clip(min=0).sum())
-
-
 @quick
 @given(transitions(), st.integers(0, 2**32 - 1))
 def test_a_matrix_shared_by_its_nonzeros_moves_no_more_of_them_than_in_any_other_order(
@@ -124,9 +121,9 @@ def test_a_matrix_shared_by_its_nonzeros_moves_no_more_of_them_than_in_any_other
         after = weights_after(weights, leaving=leaving, newcomers=newcomers, places=places)
         return expand_old(Distribution.by_cost(lengths, weights), places), Distribution.by_cost(lengths, after)
 
-    chosen = moved_nonzeros(starts, *shares(newcomers_places(weights, leaving=leaving, newcomers=newcomers)))
+    chosen = changing_ranks(starts, *shares(newcomers_places(weights, leaving=leaving, newcomers=newcomers)))
     orders = combinations(range(0 if 0 in leaving else 1, size), len(newcomers))
-    best = min(moved_nonzeros(starts, *shares(places)) for places in orders)
+    best = min(changing_ranks(starts, *shares(places)) for places in orders)
     # Each end of a share lies within one row of where it should, before and after.
     allowance = 2 * size * int(lengths.max())
     assert best <= chosen <= best + allowance

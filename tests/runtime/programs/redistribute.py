@@ -449,11 +449,9 @@ def large(_: int) -> str:
     return f"moved {elements} elements"
 
 
-CASES = {
-    each.__name__: each
-    for each in (moves, split, copied, both_copy, denied, half_cost, balance, foreseen, replicate, memory, large)
-    + (memory_ahead, ahead_of_time)
-}
+SHARING = (replicate, half_cost, balance, foreseen)
+MOVING = (moves, split, copied, both_copy, denied, large, memory, memory_ahead, ahead_of_time)
+CASES = {each.__name__: each for each in (*SHARING, *MOVING)}
 
 if __name__ == "__main__":
     said = CASES[sys.argv[1]](int(sys.argv[2]) if len(sys.argv) > 2 else 0)
