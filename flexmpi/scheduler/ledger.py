@@ -32,6 +32,7 @@ from flexmpi.scheduler.supply import companions, nodes_of
 LARGEST_BACK_OFF = 16
 MISSES = 3
 """A job that the resource manager does not know in so many snapshots in a row is over."""
+NEVER_CAME = "the agent was restarted before the job had it"
 COSTS_KEPT = 16
 """Of each job's changes, the latest."""
 
@@ -230,13 +231,14 @@ class Ledger:
             member.hear(message.nodes, now)
         if order is None or order.key != member.key:
             return
-        order.inherited = False
         match message:
             case Acknowledged():
                 order.step(Stage.TAKEN)
             case Refused():
                 self.newest_epoch = max(self.newest_epoch, message.epoch)
-                self._close(order, Stage.FAILED, now, why=message.why)
+                never_came = order.inherited and member.said.epoch < order.command.epoch
+                why = NEVER_CAME if never_came else message.why
+                self._close(order, Stage.FAILED, now, why=why)
             case Done():
                 self._close(order, Stage.DONE, now, cost=message.cost)
             case Failed():
@@ -285,7 +287,8 @@ class Ledger:
         if member is None:
             return
         member.changed_at = now
-        if stage is Stage.FAILED and not order.by_hand and order.withdrawn is None:
+        is_fault = why is not NEVER_CAME and order.withdrawn is None
+        if stage is Stage.FAILED and not order.by_hand and is_fault:
             member.grow_from = now + self.timing.retry_s * min(2**member.failures, LARGEST_BACK_OFF)
             member.failures += 1
             if not order.only_gives:

@@ -148,7 +148,8 @@ class OrderBook:
         member = self._ledger.members.get(order.key)
         if member is not None and isinstance(self._manager, Lender):
             not_held = [node for node in (*order.joining, *order.leaving) if node not in member.ranks]
-            self._manager.take_back(member.job.job_id, not_held)
+            if not_held:
+                self._manager.take_back(member.job.job_id, not_held)
 
     def observe(self, decisions: Sequence[Decision], cause: str) -> None:
         """Record what would be done, once for as long as it stays the same."""

@@ -91,6 +91,10 @@ class World:
         self._callers.append(made)
         return made
 
+    def adopt(self, caller: Any) -> None:
+        """Close it at the end."""
+        self._callers.append(caller)
+
     def person(self) -> Person:
         made = Person(self.folder)
         self._callers.append(made)
