@@ -124,7 +124,8 @@ def watch(console: Console, agent: Agent, place: Place) -> Story:
                     console.print(line(allotment, time.monotonic() - story.began))
             if screen is not None:
                 screen.update(picture(allotment, jobs, time.monotonic() - story.began))
-            if not visitor_came and story.shared_equally(allotment):
+            # Once they compute on them: growth that is still under way would be taken back.
+            if not visitor_came and story.shared_equally(allotment) and not any(job.why for job in jobs):
                 visitor_came = True
                 place.submit_rigid(agent, RIGID, nodes=RIGID_NODES, seconds=RIGID_S)
             if visitor_came and not any(job.name in SOLVERS for job in jobs):
