@@ -84,7 +84,7 @@ def check_join() -> Finding:
         good, text = asked(sys.executable, "-m", "flexmpi.cli", "run", "--quiet", *nodes, str(script))
     if good and "joined 2" in text:
         return Finding("MPI Connect/Accept", Verdict.GOOD, f"two worlds joined on {where}")
-    remedy = "pip install 'mpich<5'" if not two_real_nodes else "see 'ports between nodes'"
+    remedy = "pip install mpich" if not two_real_nodes else "see 'ports between nodes'"
     return Finding("MPI Connect/Accept", Verdict.BAD, (text.splitlines() or ["no answer"])[-1], remedy)
 
 
@@ -93,7 +93,7 @@ def check_mpi_library() -> Finding:
     good, text = asked(sys.executable, "-c", "from mpi4py import MPI; print(MPI.Get_library_version().split('\\n')[0])")
     if good:
         return Finding("MPI library", Verdict.GOOD, " ".join(text.replace("\0", "").split()))
-    return Finding("MPI library", Verdict.BAD, text.splitlines()[-1], "pip install 'mpich<5'")
+    return Finding("MPI library", Verdict.BAD, text.splitlines()[-1], "pip install mpich")
 
 
 def check_slurm() -> Iterator[Finding]:

@@ -30,7 +30,7 @@ def obstacle() -> str | None:
 
     The probe opens and closes a port. Open MPI opens ports too, but hangs at the later Disconnect.
     """
-    remedy = "install one that can, for example: pip install 'mpich<5'"
+    remedy = "install one that can, for example: pip install mpich"
     vendor, version = MPI.get_vendor()
     name = f"{vendor} {'.'.join(map(str, version))}"
     if vendor == "Open MPI":

@@ -48,7 +48,7 @@ async def find_starter(folder: Path = Path(sys.executable).parent) -> Starter:
         return Starter(str(beside))
     path = str(beside) if beside.exists() else shutil.which("mpiexec")
     if path is None:
-        raise OSError("there is no mpiexec; install an MPI, for example: pip install 'mpich<5'")
+        raise OSError("there is no mpiexec; install an MPI, for example: pip install mpich")
     asking = await asyncio.create_subprocess_exec(path, "--version", stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL)
     try:
         async with asyncio.timeout(ASK_LIMIT_S):
