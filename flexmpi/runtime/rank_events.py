@@ -247,7 +247,10 @@ class RankEvents:
         # A script that has done its work may skip the interpreter's exit by os._exit(0).
         said_bye = all(rank in self._said_bye for rank in pset.ranks)
         if message["status"] == 0 and (said_bye or self._job.application.finished):
-            if any(rank.pset == pset.number for rank in self._job.roster.members):
+            current = self._job.reconfigurer.current
+            # A set that leaves may have ended before rank 0 is heard to say that all has been done.
+            leaving = () if current is None or current.over else current.leaving
+            if self._job.roster.stays(pset.number, leaving=leaving):
                 self._job.finish()
             self._lose(pset, f"{self._job.roster.name(pset.ranks[0])} ended")
             self._job.roster.remove(pset.number)

@@ -95,6 +95,7 @@ class Roster:
     retired: set[RankId] = field(default_factory=set)
     pids: dict[RankId, int] = field(default_factory=dict)
     _started: int = 0
+    _ended: dict[int, str] = field(default_factory=dict)
 
     def add(self, node: str, size: int) -> ProcessSet:
         """Take in a process set that is being started."""
@@ -106,6 +107,7 @@ class Roster:
     def remove(self, number: int) -> ProcessSet:
         """Take out a process set that has ended."""
         pset = self.psets.pop(number)
+        self._ended[number] = pset.node
         self.prepared.discard(number)
         for rank in pset.ranks:
             self.waiting.pop(rank, None)
@@ -115,8 +117,13 @@ class Roster:
         return pset
 
     def node_of(self, rank: RankId) -> str:
-        """Return the name of the node a rank lives on."""
-        return self.psets[rank.pset].node
+        """Return the name of the node a rank lives on; its process set may just have ended."""
+        pset = self.psets.get(rank.pset)
+        return self._ended[rank.pset] if pset is None else pset.node
+
+    def stays(self, number: int, *, leaving: Collection[int]) -> bool:
+        """Whether a process set has a member that is not among these rank numbers."""
+        return any(rank.pset == number for member, rank in enumerate(self.members) if member not in leaving)
 
     def speed_of(self, node: str) -> float:
         """Return a node's relative computing power; where the corefile has none, the mean of those it has (or 1)."""

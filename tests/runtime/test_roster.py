@@ -34,6 +34,16 @@ def test_members_whose_process_set_has_ended_are_on_no_node() -> None:
     assert roster.occupied() == {"n1": 1}
 
 
+def test_a_process_set_that_has_ended_before_its_ranks_are_known_to_have_left_was_on_its_node() -> None:
+    roster = running(2, 1)
+    roster.prepared.add(roster.add("n1", 1).number)
+    roster.remove(1)
+    assert roster.node_of(roster.members[2]) == "n1"
+    assert (roster.stays(1, leaving=(2,)), roster.stays(1, leaving=()), roster.stays(0, leaving=(1, 2))) == (False, True, True)
+    roster.change((2,), (), ())
+    assert (roster.members, roster.prepared) == ([RankId(0, 0), RankId(0, 1)], set())
+
+
 def test_the_last_to_come_on_a_node_leave_first() -> None:
     roster = running(2, 2)
     roster.change((), roster.add("n0", 1).ranks, (1,))
