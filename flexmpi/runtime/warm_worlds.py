@@ -115,12 +115,15 @@ class WarmParent:
         try:
             await world.open(partial(self._order, json.dumps(told).encode()))
             return world
+        except ConnectionError:
+            # The warm parent is gone, which is about to be noticed; there may be another.
+            await world.end()
         except (OSError, EOFError, TimeoutError, ValueError):
             self._ready = False
             self.kill()
             self._tell("ranks that it has forked did not initialise MPI")
             await world.end()
-            return None
+        return None
 
     def _order(self, told: bytes, descriptors: list[int]) -> None:
         if len(told) > LARGEST_ORDER:
