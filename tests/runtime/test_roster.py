@@ -39,7 +39,11 @@ def test_a_process_set_that_has_ended_before_its_ranks_are_known_to_have_left_wa
     roster.prepared.add(roster.add("n1", 1).number)
     roster.remove(1)
     assert roster.node_of(roster.members[2]) == "n1"
-    assert (roster.stays(1, leaving=(2,)), roster.stays(1, leaving=()), roster.stays(0, leaving=(1, 2))) == (False, True, True)
+    assert (roster.stays(1, leaving=(2,)), roster.stays(1, leaving=()), roster.stays(0, leaving=(1, 2))) == (
+        False,
+        True,
+        True,
+    )
     roster.change((2,), (), ())
     assert (roster.members, roster.prepared) == ([RankId(0, 0), RankId(0, 1)], set())
 
