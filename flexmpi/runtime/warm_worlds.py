@@ -115,13 +115,12 @@ class WarmParent:
         try:
             await world.open(partial(self._order, json.dumps(told).encode()))
             return world
-        except ConnectionError:
-            # The warm parent is gone, which is about to be noticed; there may be another.
-            await world.end()
-        except (OSError, EOFError, TimeoutError, ValueError):
+        except (OSError, EOFError, TimeoutError, ValueError) as error:
             self._ready = False
             self.kill()
-            self._tell("ranks that it has forked did not initialise MPI")
+            # Where it has forked no rank it has been killed itself, and there may be another.
+            if world.pids or not isinstance(error, (ConnectionError, EOFError)):
+                self._tell("ranks that it has forked did not initialise MPI")
             await world.end()
         return None
 
