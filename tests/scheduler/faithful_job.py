@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from flexmpi.protocol.messages import Held, NodeRanks, Resize
+from flexmpi.protocol.messages import FromSupervisor, Held, NodeRanks, Resize
 from flexmpi.runtime.agent_conversation import Act, CarryOut, Conversation, Facts, Prove, Send, TakeBack
 from tests.scheduler.scripted_job import COST, Caller
 
@@ -61,23 +61,28 @@ class FaithfulJob:
             self._caller.close()
 
     async def _follow(self, agent: Caller) -> None:
-        await self._do(self._conversation.connected(), agent)
+        answers = self._do(self._conversation.connected(), agent)
         while True:
+            for answer in answers:
+                await agent.send(answer)
             data = bytes(await agent.connection.socket.recv())
-            await self._do(self._conversation.received(data, self._held), agent)
+            answers = self._do(self._conversation.received(data, self._held), agent)
 
-    async def _do(self, acts: Sequence[Act], agent: Caller) -> None:
+    def _do(self, acts: Sequence[Act], agent: Caller) -> list[FromSupervisor]:
+        """Do it, whoever follows meanwhile, and return what is to be said of it."""
+        said: list[FromSupervisor] = []
         for act in acts:
             match act:
                 case Send(message):
-                    await agent.send(message)
+                    said.append(message)
                 case Prove():
-                    await self._do(self._conversation.proved(agent.connection.credential(), self._held), agent)
+                    said += self._do(self._conversation.proved(agent.connection.credential(), self._held), agent)
                 case CarryOut(command):
-                    await self._do(self._conversation.taken(command), agent)
+                    said += self._do(self._conversation.taken(command), agent)
                     assert isinstance(command, Resize)
                     kept = [node for node in self.nodes if node not in command.leave]
                     self.nodes = [*kept, *command.add]
-                    await self._do(self._conversation.done(command, self._held, cost=COST), agent)
+                    said += self._do(self._conversation.done(command, self._held, cost=COST), agent)
                 case TakeBack(command, why):
-                    await self._do(self._conversation.failed(command, self._held, why=why), agent)
+                    said += self._do(self._conversation.failed(command, self._held, why=why), agent)
+        return said
