@@ -87,8 +87,10 @@ def _become_rank(order: Order, launcher: int) -> None:
     _await_adoption(order["middle"])
     processes.die_with(launcher)
     os.setsid()
-    # A launcher ignores the first and so do those that it starts, but not those that mpiexec does, which ignores the second.
+    # As in a rank that mpiexec starts: what that listens to is as by default there, whatever its own parent ignores.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGQUIT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGTTIN, signal.SIG_IGN)
     os.chdir(order["directory"])
     _set_environment(order)
