@@ -33,10 +33,14 @@ ERROR = "flexmpi: error: "
 
 
 def survive_a_kill(start: Start, folder: Path, *, seed: int) -> str:
-    """Kill a random process of a job at a random moment, and return which, and how the job ended."""
+    """Kill a random process of a job at a random moment, and return which, and how the job ended.
+
+    Every other job has warm parents, which are among its processes.
+    """
     rng = np.random.default_rng(seed)
     until = folder / f"until-{seed}"
-    application = start(*OPTIONS, PROGRAMS / "newcomers.py", f"--until={until}")
+    options = (*OPTIONS, "--warm") if seed % 2 else OPTIONS
+    application = start(*options, PROGRAMS / "newcomers.py", f"--until={until}")
     application.wait_for("loop")
     orders = threading.Thread(target=keep_ordering, args=(application, rng.choice(COMMANDS, size=6)))
     orders.start()

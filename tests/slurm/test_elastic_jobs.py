@@ -79,6 +79,22 @@ def test_a_released_node_is_idle_by_itself(cluster, folder):
     job.end()
 
 
+def test_a_node_is_asked_for_beforehand_used_at_once_and_given_back_when_it_is_not_wanted(cluster, folder):
+    job = ElasticJob(cluster, folder, *COUNTING)
+    first = next(iter(job.event("started")["placement"]))
+    wanted, other = [node for node in cluster.nodes if node != first][:2]
+    prepared = job.change(f"13:{wanted}:2")
+    assert (prepared["outcome"], prepared["ready"], prepared["ranks_after"]) == ("done", {wanted: 2}, 1), prepared
+    assert len(job.companions()) == 1 and wanted not in idle_nodes(cluster)
+    grown = job.change(f"6:{wanted}:2")
+    assert (grown["outcome"], grown["ranks_after"], grown["nodes_after"]) == ("done", 3, 2), grown["why"]
+    assert len(job.companions()) == 1, "no node was asked for again"
+    assert job.change(f"13:{other}:1")["outcome"] == "done"
+    assert job.change(f"13:{other}:0")["outcome"] == "done"
+    wait_until(lambda: other in idle_nodes(cluster), what=f"{other} is idle")
+    job.end()
+
+
 def test_thirty_cycles_of_growing_and_shrinking_leave_everything_clean(cluster, folder):
     surroundings = Surroundings(cluster, folder)
     idle = surroundings.traces()
