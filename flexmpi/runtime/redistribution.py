@@ -241,7 +241,8 @@ def agree_on_csr(obj: DistributedCSR, comm: MPI.Intracomm, *, holds_rows: bool) 
     comm.Allgather(mine, everybody)
     index_bytes, some_have, some_lack, _ = everybody.max(axis=0).tolist()
     index_type = np.dtype(np.int32 if index_bytes == 4 else np.int64)
-    one_type = len(np.unique(everybody[everybody[:, 3] > 0, 0])) <= 1
+    # Not np.unique, which imports numpy.ma when it is first called, while all ranks wait.
+    one_type = len(set(everybody[everybody[:, 3] > 0, 0].tolist())) <= 1
     return CSRFacts(index_type, one_type, bool(some_have), bool(some_have and some_lack), everybody[:, 3])
 
 
