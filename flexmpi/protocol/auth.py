@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -165,6 +165,7 @@ class Action(StrEnum):
     STOP = "stop"
     POLICY = "policy"
     MODE = "mode"
+    POWERCAP = "powercap"
     SUBMIT = "submit"
 
 
@@ -182,8 +183,19 @@ class Permission:
         return self.granted
 
 
+def by_number(uid: int) -> str:
+    """Return what a user is called where no names are known."""
+    return f"uid {uid}"
+
+
 def may(
-    uid: int, action: Action, *, agent_uid: int, job_owner: int | None = None, operators: Collection[int] = ()
+    uid: int,
+    action: Action,
+    *,
+    agent_uid: int,
+    job_owner: int | None = None,
+    operators: Collection[int] = (),
+    name_of: Callable[[int], str] = by_number,
 ) -> Permission:
     """Decide whether a user may do something.
 
@@ -201,26 +213,25 @@ def may(
         The uid whose job it is, as the resource manager says; None where the action is on none.
     operators
         The uids that the agent's configuration lists.
+    name_of
+        What a user is called in a refusal.
     """
     if action is Action.READ:
         return Permission(True, "everybody may look")
     owns = job_owner is not None and uid == job_owner
+    owner = "" if job_owner is None else f" ({name_of(job_owner)})"
     if owns and (action in ON_A_JOB or action is Action.REGISTER):
         return Permission(True, "the job's owner")
     if action is Action.REGISTER:
-        return Permission(False, f"uid {uid} may not register this job: only its owner may{_named(job_owner)}")
+        return Permission(False, f"{name_of(uid)} may not register this job: only its owner may{owner}")
     if uid in (ROOT, agent_uid):
         return Permission(True, "root" if uid == ROOT else "the agent's own user")
     if action is Action.SUBMIT:
-        return Permission(False, f"uid {uid} may not submit: jobs run as the agent's own user (uid {agent_uid})")
+        return Permission(
+            False, f"{name_of(uid)} may not submit: jobs run as the agent's own user ({name_of(agent_uid)})"
+        )
     if uid in operators:
         return Permission(True, "an operator")
     if action in ON_A_JOB:
-        return Permission(
-            False, f"uid {uid} may not {action} this job: only its owner{_named(job_owner)} and operators may"
-        )
-    return Permission(False, f"uid {uid} may not change the {action}: only operators may")
-
-
-def _named(owner: int | None) -> str:
-    return "" if owner is None else f" (uid {owner})"
+        return Permission(False, f"{name_of(uid)} may not {action} this job: only its owner{owner} and operators may")
+    return Permission(False, f"{name_of(uid)} may not change the {action}: only operators may")

@@ -174,7 +174,7 @@ def action_of(request: AnyRequest) -> Action:
         case Jobs() | Nodes() | History() | Explain() | SetPolicy(name=None) | SetMode(mode=None):
             return Action.READ
         case SetPowercap():
-            return Action.READ if request.cap_w is None else Action.POLICY
+            return Action.READ if request.cap_w is None else Action.POWERCAP
         case _:
             return Action(request.kind)
 

@@ -26,7 +26,7 @@ from flexmpi.protocol.replies import HistoryRow, Reply
 from flexmpi.protocol.requests import Mode
 from flexmpi.protocol.slurm_commands import Submission
 from flexmpi.scheduler.deciding import Answered, Question, Verdict, decide, decided_already, still_right
-from flexmpi.scheduler.desk import Desk
+from flexmpi.scheduler.desk import TAKES_NO_JOBS, Desk
 from flexmpi.scheduler.elastic import View
 from flexmpi.scheduler.journal import Journal, fresh_id
 from flexmpi.scheduler.ledger import Ledger, Member, Timing
@@ -96,6 +96,7 @@ class Agent:
         self._server = server
         self.now = clock
         self.operators = frozenset(settings.agent.operators)
+        self.takes_jobs = isinstance(manager, Lender)
         self.territory = Territory(frozenset(settings.nodes.partitions), settings.nodes.excluded)
         self._bounds = Bounds(settings.limits.accounts, settings.limits.partitions)
         self.mode: Mode = _mode(journal.setting("mode") or settings.agent.mode)
@@ -286,12 +287,11 @@ class Agent:
     def change_mode(self, mode: Mode) -> None:
         """Put a mode in force, over restarts too."""
         self._journal.set_setting("mode", mode)
-        log.info("mode %s", mode)
         self.mode = mode
         self.orders.forget_observed()
 
-    def change_policy(self, name: str) -> None:
-        """Put a policy in force, over restarts too.
+    def change_policy(self, name: str, *, dry_run: bool) -> None:
+        """Put a policy in force, over restarts too, unless this is a dry run.
 
         Raises
         ------
@@ -299,15 +299,15 @@ class Agent:
             It cannot work with what the agent may see.
         """
         self._require_sight(name, CommandError)
+        if dry_run:
+            return
         self._journal.set_setting("policy", name)
-        log.info("policy %s", name)
         self.policy = name
         self.orders.forget_observed()
 
     def change_power_cap(self, cap_w: float | None) -> None:
         """Put a limit on what all nodes draw together in force, or none, over restarts too."""
         self._journal.set_setting(POWER_CAP, "none" if cap_w is None else repr(cap_w))
-        log.info("power cap %s", "none" if cap_w is None else f"{cap_w:g} W")
         self.power = replace(self.power, cap_w=cap_w)
         self.orders.forget_observed()
 
@@ -328,7 +328,7 @@ class Agent:
             The agent has none.
         """
         if not isinstance(self._manager, Lender):
-            raise CommandError("this agent takes no jobs: submit them with sbatch")
+            raise CommandError(TAKES_NO_JOBS)
         job_id = self._manager.submit(submission)
         self.snapshot = self._manager.snapshot()  # it is in memory; who looks now expects to see the job
         return job_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from functools import partial
@@ -30,6 +31,7 @@ from flexmpi.protocol.requests import (
     action_of,
 )
 from flexmpi.protocol.slurm_commands import Submission
+from flexmpi.protocol.users import name_of_user
 from flexmpi.scheduler.elastic import View
 from flexmpi.scheduler.explanation import explain, power_draw
 from flexmpi.scheduler.ledger import Ledger, Member
@@ -41,6 +43,12 @@ from flexmpi.scheduler.power import Power
 from flexmpi.scheduler.state import Snapshot
 from flexmpi.scheduler.supply import Territory
 from flexmpi.scheduler.turns import Turns
+
+log = logging.getLogger("flexmpi.agent")
+
+TAKES_NO_JOBS = "this agent takes no jobs: submit them with sbatch"
+NAMED = 10
+"""So many elastic jobs are named to somebody who means none of them."""
 
 
 class Office(Protocol):
@@ -54,6 +62,7 @@ class Office(Protocol):
     policy: str
     power: Power
     operators: frozenset[int]
+    takes_jobs: bool
 
     def now(self) -> float:
         """Return the time, in seconds of the epoch."""
@@ -67,8 +76,8 @@ class Office(Protocol):
     def change_mode(self, mode: Mode) -> None:
         """Put a mode in force."""
 
-    def change_policy(self, name: str) -> None:
-        """Put a policy in force; raises CommandError where it cannot work here."""
+    def change_policy(self, name: str, *, dry_run: bool) -> None:
+        """Put a policy in force, unless this is a dry run; raises CommandError where it cannot work here."""
 
     def change_power_cap(self, cap_w: float | None) -> None:
         """Put a limit on what all nodes draw together in force, or none."""
@@ -104,6 +113,9 @@ class Desk:
         try:
             self._answer(request, who, connection)
         except FlexMPIError as error:
+            named = getattr(request, "job", None)
+            what = request.kind if named is None else f"{request.kind} {named}"
+            log.warning("%s by %s is refused: %s", what, name_of_user(who.uid), error)
             self._office.send(connection, Rejected(why=str(error)))
 
     def order_ended(self, order: Order) -> None:
@@ -112,6 +124,8 @@ class Desk:
 
     def _answer(self, request: AnyRequest, who: Identity, connection: bytes) -> None:
         office = self._office
+        if isinstance(request, Submit) and not office.takes_jobs:
+            raise CommandError(TAKES_NO_JOBS)
         member = self._member(request.job) if isinstance(request, OnJob) else None
         permission = may(
             who.uid,
@@ -119,6 +133,7 @@ class Desk:
             agent_uid=os.geteuid(),
             job_owner=None if member is None else member.job.uid,
             operators=office.operators,
+            name_of=name_of_user,
         )
         if not permission:
             raise CommandError(permission.why)
@@ -141,18 +156,23 @@ class Desk:
                 explained = self._member(request.job)
                 office.answer_later(partial(explain, explained, office.view(), policy=office.policy), connection)
             case SetPolicy() | SetMode() | SetPowercap() | Submit():
-                self._change(request, connection)
+                self._change(request, who, connection)
             case Expand() | Shrink() | Balance() | Stop() if member is not None:
                 self._turns.order(request, member, who=who, connection=connection)
 
     def _member(self, name: str) -> Member:
         if (member := find_member(name, self._office.ledger)) is None:
-            known = [name_of(each.job) for each in self._office.ledger.members.values()]
-            has = f"elastic jobs: {', '.join(known)}" if known else "no elastic job has registered"
-            raise CommandError(f"no elastic job {name!r} ({has})")
+            raise CommandError(f"no elastic job {name!r} ({self._known()})")
         return member
 
-    def _change(self, request: SetPolicy | SetMode | SetPowercap | Submit, connection: bytes) -> None:
+    def _known(self) -> str:
+        known = [name_of(each.job) for each in self._office.ledger.members.values()]
+        if not known:
+            return "no elastic job has registered"
+        more = f" and {len(known) - NAMED} more" if len(known) > NAMED else ""
+        return f"elastic jobs: {', '.join(known[:NAMED])}{more}"
+
+    def _change(self, request: SetPolicy | SetMode | SetPowercap | Submit, who: Identity, connection: bytes) -> None:
         """Change what the agent does, or take in a job."""
         office, order_id = self._office, self._office.new_id()
         what, job = "", None
@@ -161,8 +181,7 @@ class Desk:
                 if name not in POLICIES:
                     raise CommandError(f"unknown policy {name!r} (there are {', '.join(POLICIES)})")
                 what = f"policy {name}"
-                if not request.dry_run:
-                    office.change_policy(name)
+                office.change_policy(name, dry_run=request.dry_run)
             case SetMode(mode=str(mode)):
                 what = f"mode {mode}"
                 if not request.dry_run:
@@ -177,6 +196,7 @@ class Desk:
                     what = f"submit job {job}"
         office.send(connection, Accepted(id=order_id, what=what, job=job, dry_run=request.dry_run))
         if not request.dry_run:
+            log.info("%s by %s", what, name_of_user(who.uid))
             office.send(connection, Done(id=order_id))
 
     def _change_power_cap(self, cap_w: float | str | None, *, dry_run: bool) -> str:

@@ -13,6 +13,7 @@ from flexmpi.protocol.auth import Action, Authority, Identity, identify, may
 from flexmpi.protocol.messages import FromAgent, Register, Rejected
 from flexmpi.protocol.replies import Reply
 from flexmpi.protocol.requests import AnyRequest, Request, decode_to_agent
+from flexmpi.protocol.users import name_of_user
 from flexmpi.scheduler.desk import Desk
 from flexmpi.scheduler.journal import LARGEST_BELIEVED_EPOCH
 from flexmpi.scheduler.ledger import Ledger, Member
@@ -82,6 +83,7 @@ class Reception:
             try:
                 message = decode_to_agent(data)
             except MessageError as error:
+                log.warning("a message is refused: %s", error)
                 self._office.send(connection, Rejected(why=str(error)))
                 continue
             if isinstance(message, Register):
@@ -136,8 +138,12 @@ class Reception:
         await self._office.look(since=self._office.now())
         job = self._office.snapshot.job_of.get(said.job_id)
         if job is None or job.is_ended:
+            if "jobs" in self._office.snapshot.hidden:
+                raise AuthenticationError(
+                    f"the agent does not see job {said.job_id}: PrivateData hides others' from its user"
+                )
             raise AuthenticationError(f"the resource manager knows no running job {said.job_id}")
-        permission = may(who.uid, Action.REGISTER, agent_uid=os.geteuid(), job_owner=job.uid)
+        permission = may(who.uid, Action.REGISTER, agent_uid=os.geteuid(), job_owner=job.uid, name_of=name_of_user)
         if not permission or said.uid != job.uid:
             raise AuthenticationError(
                 permission.why if not permission else f"job {said.job_id} is not uid {said.uid}'s"

@@ -6,11 +6,9 @@ when its turn comes (`byhand`).
 
 from __future__ import annotations
 
-import pwd
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Protocol
 
 from flexmpi.errors import CommandError
@@ -20,6 +18,7 @@ from flexmpi.protocol.messages import Done, Failed, FromAgent, NodeRanks
 from flexmpi.protocol.messages import Stop as StopCommand
 from flexmpi.protocol.replies import Accepted, Reply
 from flexmpi.protocol.requests import Balance, Expand, Mode, Shrink, Stop
+from flexmpi.protocol.users import name_of_user
 from flexmpi.scheduler.byhand import as_after, expansion, now_of, require_power, shrinking, takes_back
 from flexmpi.scheduler.elastic import Decision, View
 from flexmpi.scheduler.ledger import Ledger, Member
@@ -112,7 +111,7 @@ class Turns:
             request=request,
             decision=decision,
             what=f"job {name_of(member.job)}: {request.kind if decision is None else decision.summary()}",
-            cause=f"{request.kind} by {_name_of_user(who.uid)}",
+            cause=f"{request.kind} by {name_of_user(who.uid)}",
             uid=who.uid,
         )
         ahead = [] if isinstance(request, Stop) else [*(order.what for order in office.ledger.orders_of(key))]
@@ -220,12 +219,3 @@ class Turns:
             if why is None
             else Failed(id=order_id, why=why, cost=cost, nodes=nodes),
         )
-
-
-@cache
-def _name_of_user(uid: int) -> str:
-    """Return a user's name; ``uid 1234`` where this system has none for him."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"

@@ -372,7 +372,7 @@ def test_nobody_changes_what_is_not_theirs(
         assert bool(permission) == (uid == owner)
     elif action is Action.SUBMIT:
         assert bool(permission) == (uid == agent)
-    elif action in (Action.POLICY, Action.MODE):
+    elif action in (Action.POLICY, Action.MODE, Action.POWERCAP):
         assert bool(permission) == (uid == agent or uid in operators)
     else:
         assert bool(permission) == (uid in (owner, agent) or uid in operators)
@@ -389,3 +389,5 @@ def test_a_refusal_says_who_may() -> None:
     assert refused.why == "uid 3 may not expand this job: only its owner (uid 1) and operators may"
     assert may(4, Action.EXPAND, job_owner=1, agent_uid=2, operators=(4,)).why == "an operator"
     assert may(1, Action.MODE, agent_uid=2).why == "uid 1 may not change the mode: only operators may"
+    named = may(3, Action.STOP, job_owner=1, agent_uid=2, name_of={1: "ana", 3: "ben"}.__getitem__)
+    assert named.why == "ben may not stop this job: only its owner (ana) and operators may"

@@ -157,7 +157,11 @@ def test_where_jobs_are_hidden_policies_that_decide_by_the_queue_refuse_and_name
         await world.start(policy="triggered")
         refused = await world.person().ask(SetPolicy, name="fill")
         assert isinstance(refused, Rejected) and "PrivateData" in refused.why
+        assert await world.person().ask(SetPolicy, name="fill", dry_run=True) == refused
         assert world.agent.policy == "triggered"
+        unseen = world.job(7, ["node0"])
+        await unseen.register()
+        assert "does not see job 7: PrivateData" in (await unseen.heard(Rejected)).why
         await world.close()
 
     play(test)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pwd
 import threading
@@ -29,6 +30,7 @@ from flexmpi.protocol.requests import (
 )
 from flexmpi.protocol.requests import Stop as StopRequest
 from flexmpi.protocol.slurm_commands import Submission
+from flexmpi.scheduler import desk
 from flexmpi.scheduler.elastic import Decision, View
 from flexmpi.scheduler.policies import POLICIES
 from tests.scheduler.agent_world import WAITS, a_world, play
@@ -174,7 +176,11 @@ def test_a_node_that_was_left_a_moment_ago_is_not_shown_as_the_jobs(tmp_path: Pa
     play(test)
 
 
-def test_a_third_user_changes_nothing_an_operator_does(tmp_path: Path) -> None:
+def test_a_third_user_changes_nothing_an_operator_does_and_the_log_has_both(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
     async def test() -> None:
         async with a_world(tmp_path, operators=(4242,)) as world:
             elastic, person = world.job(world.submit()), world.person()
@@ -187,6 +193,36 @@ def test_a_third_user_changes_nothing_an_operator_does(tmp_path: Path) -> None:
                 assert isinstance(answer, Accepted) == allowed, answer
                 if not allowed:
                     assert isinstance(answer, Rejected) and "uid 4343 may not expand" in answer.why
+                    assert f"expand 1 by uid 4343 is refused: {answer.why}" in caplog.text
+            assert isinstance(await person.ask(SetMode, mode="drain"), Accepted)
+            assert "mode drain by uid 4242" in caplog.text
+
+    play(test)
+
+
+def test_who_names_no_elastic_job_is_told_of_some_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk, "NAMED", 2)
+
+    async def test() -> None:
+        async with a_world(tmp_path) as world:
+            refused = await world.person().ask(Expand, job="7")
+            assert refused == Rejected(why="no elastic job '7' (no elastic job has registered)")
+            for _ in range(4):
+                await world.job(world.submit()).joined()
+            refused = await world.person().ask(Expand, job="77")
+            assert isinstance(refused, Rejected)
+            assert refused.why == "no elastic job '77' (elastic jobs: 1, 2 and 2 more)"
+
+    play(test)
+
+
+def test_an_agent_without_nodes_of_its_own_takes_no_jobs_from_anybody_nor_says_it_would(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with a_world(tmp_path) as world:
+            world.agent.takes_jobs = False
+            for dry_run in (False, True):
+                refused = await world.person().ask(Submit, script=WAITS, dry_run=dry_run)
+                assert refused == Rejected(why="this agent takes no jobs: submit them with sbatch")
 
     play(test)
 

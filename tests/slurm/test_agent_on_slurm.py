@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from flexmpi.protocol.users import name_of_user
 from tests.applications import PROGRAMS, REPOSITORY, wait_until
 from tests.slurm.cluster_agent import ClusterAgent, become
 from tests.slurm.elastic_jobs import ElasticJob, idle_nodes
@@ -157,7 +158,7 @@ def test_an_operator_may_resize_another_users_job_a_third_user_may_not(agent, su
     elastic = submit(obeys)
     refused = obeys.command("expand", elastic.job_id, uid=third)
     assert refused.returncode == 1
-    assert f"uid {third} may not expand" in refused.stderr
+    assert f"{name_of_user(third)} may not expand" in refused.stderr
     allowed = obeys.command("expand", elastic.job_id, "--wait", uid=operator)
     assert allowed.returncode == 0, allowed.stderr
     mode = obeys.command("mode", "off", uid=third)
@@ -180,14 +181,14 @@ def test_a_job_is_its_owners_by_munge_and_slurm_wherever_this_checkout_is(cluste
             [*become(third), *obedient], capture_output=True, text=True, timeout=60, cwd=REPOSITORY, check=False
         )
         assert stolen.returncode != 0
-        assert f"uid {third} may not register" in stolen.stderr, stolen.stderr
+        assert f"{name_of_user(third)} may not register" in stolen.stderr, stolen.stderr
         with subprocess.Popen([*become(owner), *obedient], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as played:
             try:
                 assert played.stdout is not None and played.stdout.readline() == "registered\n"
                 for command in ("expand", "shrink", "balance", "stop"):
                     refused = obeys.command(command, job_id, uid=third)
                     assert refused.returncode == 1
-                    assert f"uid {third} may not {command} this job" in refused.stderr
+                    assert f"{name_of_user(third)} may not {command} this job" in refused.stderr
                 grown = obeys.command("expand", job_id, "--wait", uid=owner)
                 assert grown.returncode == 0, grown.stderr
                 assert obeys.size(job_id) == 2
@@ -214,7 +215,7 @@ def test_an_owner_may_resize_his_own_job_and_nobody_elses(cluster, agent, submit
     other = submit(obeys)
     refused = obeys.command("shrink", other.job_id, uid=owner)
     assert refused.returncode == 1
-    assert f"uid {owner} may not shrink this job" in refused.stderr
+    assert f"{name_of_user(owner)} may not shrink this job" in refused.stderr
     ended = obeys.command("stop", his.job_id, "--wait", uid=owner)
     assert ended.returncode == 0, ended.stderr
     his.wait_until_over()
