@@ -345,8 +345,6 @@ def _power(settings: AgentSettings, remembered: str | None) -> Power:
     if remembered is not None:
         cap_w = None if remembered == "none" else float(remembered)
     if cap_w is not None and not declared:
-        if remembered is None:
-            raise ConfigurationError("[power] cap_w needs classes that say what nodes draw")
         log.warning("the power cap of %g W is not kept: the settings declare no watts any more, see [power]", cap_w)
         cap_w = None
     return Power(declared, cap_w)

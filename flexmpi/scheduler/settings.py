@@ -30,6 +30,7 @@ from flexmpi.protocol.requests import Mode
 from flexmpi.protocol.wire import Count, Host, PolicyName, UserNumber, first_complaint
 from flexmpi.scheduler.elastic import Rules
 from flexmpi.scheduler.hostlists import expand_hosts
+from flexmpi.scheduler.policies import POLICIES
 from flexmpi.scheduler.power import Watts
 
 LONGEST_WAIT_S = 7 * 24 * 3600.0
@@ -74,9 +75,16 @@ def _uid(user: object) -> object:
         raise ValueError("expected the name of a user of this system, or a uid without quotes") from None
 
 
+def _policy(name: str) -> str:
+    if name not in POLICIES:
+        raise ValueError(f"expected one of {', '.join(POLICIES)}")
+    return name
+
+
 FilePath = Annotated[Path, BeforeValidator(_path)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 HostList = Annotated[str, AfterValidator(_hosts)]
+Policy = Annotated[PolicyName, AfterValidator(_policy)]
 User = Annotated[UserNumber, BeforeValidator(_uid)]
 Wait = Annotated[float, Field(gt=0, le=LONGEST_WAIT_S)]
 Draw = Annotated[float, Field(ge=0, le=1e9)]
@@ -124,7 +132,7 @@ class Agent(Section):
         description='"observe": decide and record, touch nothing. "on": carry out. "off": have every extra node given '
         'back. "drain": give out nothing more. `flexmpi mode` changes it, from then on and over restarts.',
     )
-    policy: PolicyName = Field(
+    policy: Policy = Field(
         default="triggered",
         description='"triggered": only what people command. "fill": idle nodes that nobody waits for go to elastic '
         'jobs. "fair": the same in equal shares. "throughput", "deadline", "cost", "energy": sizes for all jobs '
@@ -270,6 +278,8 @@ class Power(Section):
         if len(set(named)) < len(named):
             twice = next(node for node in named if named.count(node) > 1)
             raise ValueError(f"classes: {twice} is in two of them")
+        if self.cap_w is not None and not named:
+            raise ValueError("cap_w needs classes that say what nodes draw")
         return self
 
 

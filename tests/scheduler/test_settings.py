@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flexmpi.errors import ConfigurationError
-from flexmpi.scheduler.settings import SECTIONS, AgentSettings
+from flexmpi.scheduler.settings import SECTIONS, AgentSettings, PowerClass
 from flexmpi.scheduler.settings_pages import PAGES, render_reference, render_sample
 from tests.applications import REPOSITORY
 
@@ -100,6 +100,8 @@ def test_the_agent_may_listen_at_any_tcp_address(tmp_path, endpoint):
         ("agent.tick_s = true", "[agent] tick_s: expected a valid number, got True"),
         ('agent.mode = "On"', "[agent] mode: expected 'observe', 'on', 'off' or 'drain', got 'On'"),
         ('agent.policy = ""', "[agent] policy: expected the name of a policy, got ''"),
+        ('agent.policy = "best"', "[agent] policy: expected one of triggered, fill, fair, "),
+        ("power.cap_w = 100", "[power]: cap_w needs classes that say what nodes draw"),
         ('agent.listen = "7117"', "[agent] listen: expected tcp://ADDRESS:PORT such as tcp://*:7117, got '7117'"),
         ('agent.listen = "tcp://*:65536"', "[agent] listen: expected tcp://ADDRESS:PORT"),
         ("agent.folder = 1979-05-27", "expected TOML: no field is a date or a time, got 1979-05-27"),
@@ -183,11 +185,14 @@ def test_the_sample_shows_every_field_as_it_can_be_set(tmp_path):
         name: set(part.model_fields) for name, part in SECTIONS.items()
     }
     shown = shown.replace('kind = "slurm"', 'kind = "local"')  # its example of a corefile goes with this one
+    shown = shown.replace(
+        "classes = []", 'classes = [{ nodes = "node0", idle_w = 80, dynamic_w = 160 }]'
+    )  # and of a cap
     found, default = read(tmp_path, shown), AgentSettings()
     examples = {
         "agent": {"advertise": "head.cluster", "munge_socket": Path("/run/munge/munge.socket.2")},
         "manager": {"kind": "local", "corefile": tmp_path / "corefiles/demo.core"},
-        "power": {"cap_w": 2000.0},
+        "power": {"cap_w": 2000.0, "classes": (PowerClass(nodes="node0", idle_w=80, dynamic_w=160),)},
     }
     for name in SECTIONS:
         assert getattr(found, name) == getattr(default, name).model_copy(update=examples.get(name, {}))
@@ -201,8 +206,11 @@ def test_every_example_can_be_set(tmp_path, section, field):
     page = render_reference().partition(f"## `[{section}]`")[2]
     example = re.search(rf"^\| `{field}` .* Example: `(.+)` \|$", page, re.MULTILINE)
     assert example is not None
-    with_it = 'manager.kind = "local"\n' if field == "corefile" else ""
-    read(tmp_path, f"{with_it}{section}.{field} = {example[1]}")
+    needed = {
+        "corefile": 'manager.kind = "local"\n',
+        "cap_w": 'power.classes = [{ nodes = "node0", idle_w = 80, dynamic_w = 160 }]\n',
+    }
+    read(tmp_path, f"{needed.get(field, '')}{section}.{field} = {example[1]}")
 
 
 def test_every_field_is_described():
