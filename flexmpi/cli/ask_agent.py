@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ from flexmpi.protocol.wire import Message, complaint, encode
 
 ANSWER_LIMIT_S = 10
 REFUSED = 1
+INTERRUPTED = 130
 
 STATUSES = "Exit status: 0 done, 1 refused by the agent, 2 wrong usage or no agent."
 """The end of the help of commands that only ask."""
@@ -72,6 +74,9 @@ def connected(options: Mapping[str, Any]) -> Iterator[Agent]:
     context = zmq.Context()
     try:
         yield Agent(contact.dial(context), answer_limit_s=options["answer_limit"])
+    except KeyboardInterrupt:
+        click.echo(f"flexmpi: interrupted before the agent has answered: {contact.card.address}", err=True)
+        sys.exit(INTERRUPTED)
     finally:
         context.destroy(linger=0)
 

@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from flexmpi.cli.ask_agent import Agent, Refused, agent_options, connected
+from flexmpi.cli.ask_agent import INTERRUPTED, Agent, Refused, agent_options, connected
 from flexmpi.cli.fields import OUTCOME_FIELDS, Outcome, cost_in_words
 from flexmpi.cli.tables import Style, ending, print_rows, style_of, style_options
 from flexmpi.protocol.messages import Done, Failed
@@ -24,7 +24,6 @@ WAIT_LIMIT_S = 600
 LOOK_AGAIN_S = 5.0
 """An outcome that has not come for so long is looked for in the history: a restarted agent does not know who waits."""
 ENTRIES_LOOKED_AT = 100
-INTERRUPTED = 130
 
 CHANGE_ENDING = ending(
     OUTCOME_FIELDS,

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 
 from flexmpi.protocol.replies import JobList, JobRow, NodeList, NodeRow
 from flexmpi.scheduler.ledger import Ledger, Member
+from flexmpi.scheduler.orders import Stage
 from flexmpi.scheduler.state import Job, Snapshot
 from flexmpi.scheduler.supply import Territory, companions
 
 SECONDS_PER_HOUR = 3600.0
+IN_WORDS: Mapping[Stage, str] = {Stage.DECIDED: "ordered", Stage.TAKEN: "under way"}
+"""What an open order is said to be."""
 
 
 def job_list(snapshot: Snapshot, ledger: Ledger, *, now: float, waiting: Mapping[str, int]) -> JobList:
@@ -80,12 +83,17 @@ def _what_happens(member: Member, ledger: Ledger, *, now: float, waiting: int) -
     """Say what is under way for a job, or why it is left alone."""
     if orders := ledger.orders_of(member.key):
         after = f", {waiting} more to come" if waiting else ""
-        return f"{orders[0].what}: {orders[0].withdrawn or orders[0].stage.value}{after}"
+        order, own = orders[0], f"job {name_of(member.job)}: "
+        return f"{order.what.removeprefix(own)}: {order.withdrawn or IN_WORDS[order.stage]}{after}"
     if now - member.heard_at > ledger.timing.silent_s:
         return f"not heard from for {now - member.heard_at:.0f} s"
     if now < member.grow_from:
         what = "left alone" if now < member.wait_until else "does not grow"
         return f"{what} for {member.grow_from - now:.0f} s after a change that failed"
+    if member.changed_at is not None and len(member.held) < member.said.maximum_nodes:
+        cool_down_s = member.changed_at + ledger.timing.cool_down_s - now
+        if cool_down_s > 0:
+            return f"no policy lets it grow for {cool_down_s:.0f} s after its last change"
     return None
 
 

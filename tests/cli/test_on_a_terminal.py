@@ -87,6 +87,18 @@ def test_who_interrupts_the_waiting_is_told_that_the_change_goes_on(
     assert SHOW_CURSOR in terminal.screen.decode()
 
 
+@pytest.mark.parametrize("command", [("jobs",), ("expand", "12", "--wait")])
+def test_who_interrupts_before_the_agent_answers_is_told_so(
+    on_terminal: OnTerminal, serve: Serve, command: tuple[str, ...]
+) -> None:
+    agent = serve(lambda request: [])
+    terminal = on_terminal(*command)
+    assert agent.asked.get(timeout=LIMIT_S)
+    terminal.process.send_signal(signal.SIGINT)
+    assert terminal.finish() == 130
+    assert "flexmpi: interrupted before the agent has answered: tcp://127.0.0.1:" in plain(terminal.screen)
+
+
 def test_a_list_is_as_wide_as_the_terminal_and_loses_nothing(on_terminal: OnTerminal, serve: Serve) -> None:
     why = "[red]only this much[/] " + "of a long reason " * 8
     row = JobRow(

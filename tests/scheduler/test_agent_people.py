@@ -130,6 +130,23 @@ def test_lists_show_jobs_with_all_their_nodes_and_who_has_each_node(tmp_path: Pa
     play(test)
 
 
+def test_a_job_that_cools_down_says_so_unless_it_cannot_grow_anyway(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with a_world(tmp_path, sections={"hysteresis": {"cool_down_s": 1000.0, "settle_s": 0.0}}) as world:
+            elastic, person = world.job(world.submit(), high=3), world.person()
+            await elastic.joined()
+            for expected in ("s after its last change", None):
+                assert isinstance(await person.ask(Expand, job="1"), Accepted)
+                await elastic.resized()
+                assert isinstance(await person.reply(), Done)
+                listed = await person.ask(Jobs)
+                assert isinstance(listed, JobList)
+                why = listed.jobs[0].why
+                assert why == expected if expected is None else why is not None and why.endswith(expected)
+
+    play(test)
+
+
 def test_a_cap_without_declared_watts_is_refused(tmp_path: Path) -> None:
     async def test() -> None:
         async with a_world(tmp_path) as world:

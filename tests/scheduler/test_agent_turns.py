@@ -39,7 +39,7 @@ def test_orders_are_carried_out_in_the_order_in_which_they_came(tmp_path: Path) 
             assert isinstance(await other.ask(BalanceRequest, job="1"), Accepted)
             jobs = await person.ask(Jobs)
             assert isinstance(jobs, JobList)
-            assert jobs.jobs[0].why == "job 1: add 1 node (node1): taken, 3 more to come"
+            assert jobs.jobs[0].why == "add 1 node (node1): under way, 3 more to come"
             await elastic.carry_out(growth)
             assert isinstance(await person.reply(), Done)
             second, third = await elastic.resized(), await elastic.resized()
