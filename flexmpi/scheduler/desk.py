@@ -145,9 +145,7 @@ class Desk:
             case Nodes():
                 office.send(connection, node_list(office.snapshot, office.ledger, territory=office.territory))
             case History():
-                named = None if request.job is None else find_member(request.job, office.ledger)
-                key = request.job if named is None else named.key
-                office.send(connection, HistoryList(entries=office.history(key, request.entries)))
+                office.send(connection, HistoryList(entries=office.history(request.job, request.entries)))
             case SetPolicy(name=None) | SetMode(mode=None):
                 office.send(connection, Settings(policy=office.policy, mode=office.mode))
             case SetPowercap(cap_w=None):
@@ -163,14 +161,18 @@ class Desk:
     def _member(self, name: str) -> Member:
         if (member := find_member(name, self._office.ledger)) is None:
             raise CommandError(f"no elastic job {name!r} ({self._known()})")
+        if name == str(member.job.array_job_id) and (others := self._names(member.job.array_job_id))[1:]:
+            raise CommandError(f"{name} is a job array, name one of its jobs: {_some(others)}")
         return member
 
     def _known(self) -> str:
-        known = [name_of(each.job) for each in self._office.ledger.members.values()]
-        if not known:
-            return "no elastic job has registered"
-        more = f" and {len(known) - NAMED} more" if len(known) > NAMED else ""
-        return f"elastic jobs: {', '.join(known[:NAMED])}{more}"
+        known = self._names(None)
+        return f"elastic jobs: {_some(known)}" if known else "no elastic job has registered"
+
+    def _names(self, array_job_id: int | None) -> list[str]:
+        """Return what people call the elastic jobs: all, or those of a job array."""
+        jobs = [member.job for member in self._office.ledger.members.values()]
+        return [name_of(job) for job in jobs if array_job_id in (None, job.array_job_id)]
 
     def _change(self, request: SetPolicy | SetMode | SetPowercap | Submit, who: Identity, connection: bytes) -> None:
         """Change what the agent does, or take in a job."""
@@ -207,3 +209,8 @@ class Desk:
         if not dry_run:
             self._office.change_power_cap(watts)
         return "power cap none" if watts is None else f"power cap {watts:g} W"
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"

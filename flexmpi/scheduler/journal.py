@@ -24,7 +24,7 @@ from flexmpi.scheduler.journal_file import connect, explained, lock_file, transa
 LARGEST_BELIEVED_EPOCH = 2**62
 
 _EPOCH = "epoch"
-_COLUMNS = "id, decided_at, job_key, job_id, what, cause, outcome, why, cost, ended_at, epoch, command, uid"
+_COLUMNS = "id, decided_at, job_key, job_id, job_name, what, cause, outcome, why, cost, ended_at, epoch, command, uid"
 
 
 def fresh_id() -> str:
@@ -40,8 +40,9 @@ class Entry:
     ----------
     id
         That of the command, where there is one.
-    job_key, job_id
-        The job it is about, if it is about one: what its supervisor calls it, and the resource manager's number.
+    job_key, job_id, job_name
+        The job it is about, if it is about one: what its supervisor calls it, the resource manager's number, and what people
+        call it.
     what, cause
         What is to be done, and who or what wants it, for a person to read.
     why
@@ -58,6 +59,7 @@ class Entry:
     decided_at: float
     job_key: str | None = None
     job_id: int | None = None
+    job_name: str | None = None
     what: str
     cause: str
     outcome: Outcome = "open"
@@ -70,8 +72,8 @@ class Entry:
 
     @property
     def job(self) -> str | None:
-        """The job's number, or its key where it has none."""
-        return self.job_key if self.job_id is None else str(self.job_id)
+        """What people call the job: its number, or its place in a job array; its key where it has none."""
+        return self.job_name or (self.job_key if self.job_id is None else str(self.job_id))
 
 
 class Journal:
@@ -164,9 +166,15 @@ class Journal:
         Parameters
         ----------
         job
-            Only those about it: its number or its key.
+            Only those about it: its number, which may be that of a job array, its place in one, or its key.
         """
-        which, values = ("", ()) if job is None else ("WHERE job_key = ? OR job_id = ?", (job, _number(job)))
+        which, values = "", tuple[str | int | None, ...]()
+        if job is not None:
+            number = _number(job)
+            of_array = () if number is None else (f"{number}_", f"{number}`")  # all that begins with the first
+            which = "WHERE job_key = ? OR job_id = ? OR job_name = ?"
+            which += " OR (job_name >= ? AND job_name < ?)" if of_array else ""
+            values = (job, number, job, *of_array)
         with explained(self.path):
             rows = self._connection.execute(
                 f"SELECT {_COLUMNS} FROM decisions {which} ORDER BY number DESC LIMIT ?", (*values, entries)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from flexmpi.errors import JournalError
 from flexmpi.protocol.wire import complaint
 
-VERSION = 1
+VERSION = 2
 APPLICATION = 0x666C6578  # "flex", which `file` shows: https://www.sqlite.org/pragma.html#pragma_application_id
 BUSY_LIMIT_S = 5.0
 """How long to wait for somebody who looks into the file with another tool and has locked it."""
@@ -26,6 +26,7 @@ CREATE TABLE decisions (
     decided_at REAL NOT NULL,
     job_key TEXT,
     job_id INTEGER,
+    job_name TEXT,
     what TEXT NOT NULL,
     cause TEXT NOT NULL,
     outcome TEXT NOT NULL CHECK (outcome IN ('observed', 'open', 'done', 'failed')),
@@ -39,8 +40,14 @@ CREATE TABLE decisions (
 CREATE INDEX decisions_open ON decisions (number) WHERE outcome = 'open';
 CREATE INDEX decisions_of_key ON decisions (job_key);
 CREATE INDEX decisions_of_job ON decisions (job_id);
+CREATE INDEX decisions_of_name ON decisions (job_name);
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE usage (job_key TEXT PRIMARY KEY, node_seconds REAL NOT NULL, updated REAL NOT NULL);
+"""
+
+_SINCE_1 = """
+ALTER TABLE decisions ADD COLUMN job_name TEXT;
+CREATE INDEX decisions_of_name ON decisions (job_name);
 """
 
 
@@ -76,7 +83,7 @@ def lock_file(path: Path) -> int:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open the database, and make its tables where it has none.
+    """Open the database, and make its tables where it has none, or what an earlier version had not.
 
     Raises
     ------
@@ -91,9 +98,9 @@ def connect(path: Path) -> sqlite3.Connection:
         if (mode := _pragma(connection, "journal_mode = WAL")) != "wal":
             raise JournalError(f"journal {path}: SQLite cannot use a write-ahead log there (it is in mode {mode})")
         connection.execute("PRAGMA synchronous = FULL")
-        if not _pragma(connection, "user_version"):
+        if (version := _pragma(connection, "user_version")) != VERSION:
             with transaction(connection):
-                for statement in _TABLES.split(";"):
+                for statement in (_SINCE_1 if version == 1 else _TABLES).split(";"):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {APPLICATION}")
                 connection.execute(f"PRAGMA user_version = {VERSION}")

@@ -233,6 +233,27 @@ def test_who_names_no_elastic_job_is_told_of_some_of_them(tmp_path: Path, monkey
     play(test)
 
 
+def test_the_number_of_a_job_array_is_none_of_its_jobs_and_their_history_has_their_names(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with a_world(tmp_path) as world:
+            array = world.manager.submit(Submission(script=WAITS, output="/dev/null", array="0-1"))
+            first, second = (world.job(job.job_id) for job in world.manager.snapshot().tasks_of(array))
+            await first.joined()
+            await second.joined()
+            person = world.person()
+            refused = await person.ask(StopRequest, job=str(array))
+            assert refused == Rejected(why=f"{array} is a job array, name one of its jobs: {array}_0, {array}_1")
+            assert isinstance(await person.ask(Expand, job=f"{array}_1"), Accepted)
+            await second.resized()
+            assert isinstance(await person.reply(), Done)
+            for name in (str(array), f"{array}_1"):
+                history = await person.ask(History, job=name)
+                assert isinstance(history, HistoryList)
+                assert [entry.job for entry in history.entries] == [f"{array}_1"]
+
+    play(test)
+
+
 def test_an_agent_without_nodes_of_its_own_takes_no_jobs_from_anybody_nor_says_it_would(tmp_path: Path) -> None:
     async def test() -> None:
         async with a_world(tmp_path) as world:

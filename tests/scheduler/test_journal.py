@@ -113,6 +113,15 @@ def test_history_has_the_newest_last_and_at_most_so_many(journal):
     assert [row.id for row in journal.history(entries=2)] == ["a3", "a4"]
 
 
+def test_history_of_a_job_array_is_found_as_a_whole_and_by_each_place_in_it(journal):
+    for name, job_id, job_name in (("a1", 27, "26_0"), ("a2", 26, "26_1"), ("a3", 260, "260"), ("a4", 261, "260_1")):
+        journal.record(entry(name, job_id=job_id, job_name=job_name))
+    assert [(row.id, row.job) for row in journal.history("26")] == [("a1", "26_0"), ("a2", "26_1")]
+    assert [row.id for row in journal.history("26_1")] == ["a2"]
+    assert [row.id for row in journal.history("27")] == ["a1"]
+    assert journal.history("26_") == journal.history("2") == ()
+
+
 def test_history_of_a_job_is_found_by_its_number_and_by_its_key(journal):
     journal.record(entry("a1", job_id=12, job_key="k1"))
     journal.record(entry("a2", job_id=13, job_key="k2"))
@@ -286,8 +295,22 @@ def test_a_database_of_something_else_is_refused(path):
 def test_a_journal_of_a_newer_version_is_refused(path):
     Journal.open(path).close()
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 2")
-    assert refused(path) == "a newer FlexMPI has written it (version 2, expected at most 1)"
+        connection.execute("PRAGMA user_version = 3")
+    assert refused(path) == "a newer FlexMPI has written it (version 3, expected at most 2)"
+
+
+def test_a_journal_of_the_version_before_is_read_and_written_on(path):
+    with Journal.open(path) as journal:
+        journal.record(entry("a1", job_id=12))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP INDEX decisions_of_name")
+        connection.execute("ALTER TABLE decisions DROP COLUMN job_name")
+        connection.execute("PRAGMA user_version = 1")
+    for name in ("a2", "a3"):
+        with Journal.open(path) as journal:
+            journal.record(entry(name, job_id=12, job_name="12"))
+    with Journal.open(path) as journal:
+        assert [row.id for row in journal.history("12")] == ["a1", "a2", "a3"]
 
 
 def test_a_damaged_journal_is_refused(path):
