@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from time import perf_counter
 
 import numpy as np
 from mpi4py import MPI
@@ -17,12 +18,14 @@ from flexmpi.runtime.ahead_parts import Incoming, Part
 from flexmpi.runtime.arrays import DistributedArray, DistributedCSR
 from flexmpi.runtime.decisions import Plan
 from flexmpi.runtime.distribution import Distribution
-from flexmpi.runtime.runs import pieces
+from flexmpi.runtime.runs import Bytes, pieces
 
 SMALLEST_BYTES = 32 << 20
 """Constant data from this size on moves ahead; less is not worth a second stall."""
-PIECE_BYTES = 4 << 20
-"""Messages and copies are cut so small that taking one in holds up an iteration for a millisecond or two."""
+PIECE_BYTES = 1 << 20
+"""Messages and copies are cut so small that taking one in holds up an iteration for a fraction of a millisecond."""
+TAKE_IN_S = 1e-3
+"""As soon as an iteration has been held up for so long, no more pieces are taken in before it."""
 POLL_S = 1e-3
 """How often a newcomer, which has nothing else to do, looks after its messages."""
 
@@ -37,7 +40,7 @@ class MoveAhead:
     parts
         This rank's parts in what moves: of the same objects in the same order on every rank.
     at_once
-        The most pieces this rank takes in between two iterations.
+        How many pieces this rank takes in before it looks at the time: all, where it has nothing else to do.
     """
 
     def __init__(self, bridge: MPI.Intracomm, parts: Iterable[Part], *, at_once: int) -> None:
@@ -45,6 +48,7 @@ class MoveAhead:
         self._bridge = bridge
         self._parts = {part.obj.name: part for part in parts}
         self._expected: deque[Incoming] = deque()
+        self._outgoing: list[tuple[int, Bytes]] = []
         self._requests: list[MPI.Request] = []
         self._receiving: list[MPI.Request] = []
         self._received: list[Incoming] = []
@@ -55,7 +59,7 @@ class MoveAhead:
                 self._expected.extend(coming.pieces(limit_bytes))
                 self.received_bytes += coming.target.nbytes if isinstance(coming.source, int) else 0
             for peer, run in part.sends:
-                self._requests += [bridge.Isend([piece, MPI.BYTE], dest=peer) for piece in pieces(run, limit_bytes)]
+                self._outgoing += [(peer, piece) for piece in pieces(run, limit_bytes)]
 
     def take(self, obj: DistributedArray | DistributedCSR, old: Distribution, new: Distribution) -> bool:
         """Give an object the rows that have come, if they are those of a move from ``old`` to ``new``; else they are dropped."""
@@ -77,13 +81,18 @@ class MoveAhead:
 
     def progress(self) -> bool:
         """Let messages go on, without waiting; True when all have arrived."""
-        if MPI.Request.Testall(self._receiving):
+        self._send()
+        end = perf_counter() + TAKE_IN_S
+        while MPI.Request.Testall(self._receiving):
             self._arrived()
+            if not self._expected or perf_counter() > end:
+                break
             self._take_in(self._at_once)
         return MPI.Request.Testall(self._requests) and not self._receiving and not self._expected
 
     def finish(self) -> None:
         """Wait until all have arrived."""
+        self._send()
         MPI.Request.Waitall(self._receiving)
         self._arrived()
         self._take_in(len(self._expected))
@@ -98,6 +107,11 @@ class MoveAhead:
         for part in list(parts):
             del self._parts[part.obj.name]
             part.obj.forget()
+
+    def _send(self) -> None:
+        """Begin to send; not in the step in which ranks agree on the move, which is long enough."""
+        self._requests += [self._bridge.Isend([piece, MPI.BYTE], dest=peer) for peer, piece in self._outgoing]
+        self._outgoing = []
 
     def _take_in(self, count: int) -> None:
         for _ in range(min(count, len(self._expected))):

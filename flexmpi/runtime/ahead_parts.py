@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 from mpi4py import MPI
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from flexmpi.runtime.arrays import DistributedArray, DistributedCSR
 from flexmpi.runtime.distribution import Distribution, overlap_plan
 from flexmpi.runtime.redistribution import agree_on_csr, first_nonzeros
+from flexmpi.runtime.reservation import Reservation
 from flexmpi.runtime.runs import Bytes, bytes_of, pieces
 
 
@@ -173,7 +174,7 @@ def csr_part(obj: DistributedCSR, comm: MPI.Intracomm, old: Distribution, new: D
     first, last = nonzero_of[wanted.start], nonzero_of[wanted.stop]
     rooms, in_place = obj.rooms(facts.nonzeros, facts.index_type, first=before[rank])
     part.possible = all(room.in_place for room in rooms)
-    indptr = np.zeros(len(wanted) + 1, dtype=np.int64)
+    indptr = _untouched(len(wanted) + 1, np.int64)
     by_rows = Places(held.start, wanted.start, 8)
     part.add(obj.indptr[1:], indptr[1:], by_rows, shift=lambda source: before[source] - first)
     indices, data = (room.part(first, last) for room in rooms)
@@ -182,7 +183,12 @@ def csr_part(obj: DistributedCSR, comm: MPI.Intracomm, old: Distribution, new: D
         part.add(present, coming, places, in_place=in_place)
     row_cost = None
     if facts.costs_move:
-        row_cost = np.empty(len(wanted), dtype=np.float64)
+        row_cost = _untouched(len(wanted), np.float64)
         part.add(np.empty(0) if obj.row_cost is None else obj.row_cost, row_cost, by_rows)
     part._adopt = lambda: obj.adopt(indptr, indices, data, row_cost=row_cost, rooms=rooms, first=first)
     return part
+
+
+def _untouched(count: int, dtype: DTypeLike) -> NDArray[Any]:
+    """Return zeros that nobody writes now: numpy may find them in memory it had before, and clear all at once."""
+    return Reservation(count, np.dtype(dtype)).part(0, count)

@@ -251,11 +251,12 @@ class Session:
             # Calls are looked at in the first one only.
             for few in (range(iteration, iteration + 1), range(iteration + 1, end)):
                 for iteration in few:
-                    if agreement.moving:
-                        agreement.progress()
                     yield iteration
                     if self._stopped:
                         return
+                    # Not in the iteration that began with an agreement on what moves.
+                    if agreement.moving:
+                        agreement.progress()
                 self._clock.looking = False
             iteration = end
 
