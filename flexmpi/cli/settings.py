@@ -76,8 +76,16 @@ def powercap(watts: str | None, **options: Any) -> None:
         click.echo(draw.model_dump_json())
         return
     cap = "no power cap" if draw.cap_w is None else f"power cap {draw.cap_w:g} W"
-    without = f"; {draw.undeclared} nodes without declared watts count nothing" if draw.undeclared else ""
-    click.echo(f"{cap}; {draw.drawn_w:g} W drawn by {draw.declared} nodes (declared){without}")
+    if not draw.declared:
+        click.echo(f"{cap}; no watts of nodes are declared")
+        return
+    counted, uncounted = _nodes(draw.declared), _nodes(draw.undeclared)
+    without = f"; {uncounted} without declared watts not counted" if draw.undeclared else ""
+    click.echo(f"{cap}; {draw.drawn_w:g} W drawn by {counted} (declared){without}")
+
+
+def _nodes(count: int) -> str:
+    return f"{count} node{'' if count == 1 else 's'}"
 
 
 def _watts(text: str) -> float | str:

@@ -35,7 +35,8 @@ def expansion(request: Expand, job: ElasticJob, view: View) -> Decision:
             raise CommandError(f"{_so_many(count)} wanted, {_so_many(len(usable))} free for this job{_named(usable)}")
         add = tuple(usable[:count])
     if job.extra_allowed is not None and len(add) > job.extra_allowed:
-        raise CommandError(f"the site's limits allow it {_so_many(job.extra_allowed)} more")
+        more = _so_many(job.extra_allowed) if job.extra_allowed > 0 else "no node"
+        raise CommandError(f"the site's limits allow it {more} more")
     return Decision(key=job.key, add=add)
 
 

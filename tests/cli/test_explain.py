@@ -103,9 +103,24 @@ def test_fields_can_be_chosen_and_json_has_all(flexmpi: Flexmpi, serve: Serve) -
 def test_the_power_cap_is_shown_with_what_is_drawn(flexmpi: Flexmpi, serve: Serve) -> None:
     serve(answers)
     assert flexmpi("powercap").output == (
-        "power cap 900 W; 640 W drawn by 6 nodes (declared); 2 nodes without declared watts count nothing\n"
+        "power cap 900 W; 640 W drawn by 6 nodes (declared); 2 nodes without declared watts not counted\n"
     )
     assert json.loads(flexmpi("powercap", "--json").output)["cap_w"] == 900.0
+
+
+@pytest.mark.parametrize(
+    ("declared", "undeclared", "shown"),
+    [
+        (1, 1, "no power cap; 90 W drawn by 1 node (declared); 1 node without declared watts not counted\n"),
+        (0, 6, "no power cap; no watts of nodes are declared\n"),
+    ],
+)
+def test_power_is_counted_where_it_is_declared(
+    flexmpi: Flexmpi, serve: Serve, declared: int, undeclared: int, shown: str
+) -> None:
+    draw = PowerDraw(cap_w=None, drawn_w=90.0, others_w=0.0, declared=declared, undeclared=undeclared)
+    serve(lambda request: [draw])
+    assert flexmpi("powercap").output == shown
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,13 @@ def test_what_is_not_possible_once_all_orders_are_over_is_refused(
         )
 
 
+@pytest.mark.parametrize(("allowed", "more"), [(0, "no node"), (1, "1 node")])
+def test_growth_beyond_the_sites_limits_is_refused_with_what_they_allow(allowed: int, more: str) -> None:
+    limited = replace(job("a", NODES[:1]), extra_allowed=allowed)
+    with pytest.raises(CommandError, match=f"^the site's limits allow it {more} more$"):
+        expansion(expand(count=2), limited, view(limited, free=NODES[1:]))
+
+
 def test_who_asks_next_is_given_other_nodes_than_who_waits() -> None:
     waiting = [Decision(key="a", add=NODES[4:6]), Decision(key="a", leave=NODES[1:2])]
     then = as_after(GROWING, waiting)
