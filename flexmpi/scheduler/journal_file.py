@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from flexmpi.errors import JournalError
+from flexmpi.protocol.guarded_files import WRITABLE_BY_OTHERS
 from flexmpi.protocol.wire import complaint
 
 VERSION = 2
@@ -91,7 +93,12 @@ def connect(path: Path) -> sqlite3.Connection:
         See `explained`.
     """
     # SQLite would say of all failures "unable to open database file", and give the file to the group.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600))
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+    open_to = stat.S_IMODE(os.fstat(descriptor).st_mode)
+    os.close(descriptor)
+    if open_to & WRITABLE_BY_OTHERS:
+        # The agent's mode and what it has promised are in it.
+        raise JournalError(f"journal {path}: others can change it (mode {open_to:04o}): chmod go-w {path}")
     connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_LIMIT_S)
     try:
         _check(path, connection)

@@ -292,6 +292,16 @@ def test_a_database_of_something_else_is_refused(path):
     assert refused(path) == "it is an SQLite database of another program"
 
 
+@pytest.mark.parametrize("mode", [0o666, 0o620, 0o602])
+def test_a_journal_that_others_can_change_is_refused(path, mode):
+    Journal.open(path).close()
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(mode)
+    assert refused(path) == f"others can change it (mode {mode:04o}): chmod go-w {path}"
+    path.chmod(0o640)
+    Journal.open(path).close()
+
+
 def test_a_journal_of_a_newer_version_is_refused(path):
     Journal.open(path).close()
     with closing(sqlite3.connect(path)) as connection:
