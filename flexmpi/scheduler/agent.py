@@ -28,8 +28,10 @@ from flexmpi.protocol.slurm_commands import Submission
 from flexmpi.scheduler.deciding import Answered, Question, Verdict, decide, decided_already, still_right
 from flexmpi.scheduler.desk import TAKES_NO_JOBS, Desk
 from flexmpi.scheduler.elastic import View
+from flexmpi.scheduler.hostlists import fold_hosts
 from flexmpi.scheduler.journal import Journal, fresh_id
 from flexmpi.scheduler.ledger import Ledger, Member, Timing
+from flexmpi.scheduler.listing import name_of
 from flexmpi.scheduler.managers import Lender, ResourceManager
 from flexmpi.scheduler.orderbook import OrderBook
 from flexmpi.scheduler.policies import NEEDS_ALL_JOBS, POLICIES
@@ -264,7 +266,7 @@ class Agent:
         member.node_seconds = self._usage.get(member.key, unseen)
         if member.key not in self._usage:
             self._journal.add_usage({member.key: unseen}, at=now)
-        log.info("job %s registered: %s on %s", job.job_id, member.said.name, ",".join(member.held))
+        log.info("job %s registered: %s on %s", name_of(job), member.said.name, fold_hosts(member.held))
 
     def send(self, connection: bytes, message: Reply | FromAgent) -> None:
         """Send a message to a connection."""

@@ -40,7 +40,7 @@ from flexmpi.scheduler.orderbook import OrderBook
 from flexmpi.scheduler.orders import Order
 from flexmpi.scheduler.policies import POLICIES
 from flexmpi.scheduler.power import Power
-from flexmpi.scheduler.state import Snapshot
+from flexmpi.scheduler.state import Job, Snapshot
 from flexmpi.scheduler.supply import Territory
 from flexmpi.scheduler.turns import Turns
 
@@ -171,7 +171,7 @@ class Desk:
 
     def _names(self, array_job_id: int | None) -> list[str]:
         """Return what people call the elastic jobs: all, or those of a job array."""
-        jobs = [member.job for member in self._office.ledger.members.values()]
+        jobs = sorted((member.job for member in self._office.ledger.members.values()), key=_place)
         return [name_of(job) for job in jobs if array_job_id in (None, job.array_job_id)]
 
     def _change(self, request: SetPolicy | SetMode | SetPowercap | Submit, who: Identity, connection: bytes) -> None:
@@ -209,6 +209,10 @@ class Desk:
         if not dry_run:
             self._office.change_power_cap(watts)
         return "power cap none" if watts is None else f"power cap {watts:g} W"
+
+
+def _place(job: Job) -> tuple[int, int]:
+    return (job.array_job_id or job.job_id, job.array_task_id or 0)
 
 
 def _some(names: list[str]) -> str:

@@ -233,13 +233,18 @@ def test_who_names_no_elastic_job_is_told_of_some_of_them(tmp_path: Path, monkey
     play(test)
 
 
-def test_the_number_of_a_job_array_is_none_of_its_jobs_and_their_history_has_their_names(tmp_path: Path) -> None:
+def test_the_number_of_a_job_array_is_none_of_its_jobs_and_their_history_has_their_names(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
     async def test() -> None:
         async with a_world(tmp_path) as world:
             array = world.manager.submit(Submission(script=WAITS, output="/dev/null", array="0-1"))
             first, second = (world.job(job.job_id) for job in world.manager.snapshot().tasks_of(array))
-            await first.joined()
             await second.joined()
+            await first.joined()
+            assert f"job {array}_1 registered: scripted on node1" in caplog.text
             person = world.person()
             refused = await person.ask(StopRequest, job=str(array))
             assert refused == Rejected(why=f"{array} is a job array, name one of its jobs: {array}_0, {array}_1")
