@@ -134,7 +134,7 @@ class IntervalReport:
         return (
             f"** [{host}] rtime is {self.real_s[0]:f}, ptime {self.processor_s[0]:f}, ctime {self.communication_s[0]:f}, "
             f"iotime {self.io_s[0]:f}, flops {_shown(_sum(self.flops))}, size {self.size}, iteration {self.iteration}, "
-            f"{counted}energy {_energy(energy)}"
+            f"{counted}energy {_energy(energy)}{_meters(energy)}"
         )
 
 
@@ -149,6 +149,14 @@ def _energy(readings: Sequence[EnergyReading]) -> str:
     total = _sum(reading.total_j for reading in readings)
     seconds = [reading.seconds for reading in readings if reading.seconds is not None]
     return MISSING if total is None else f"{total:f} J in {max(seconds):f} s"
+
+
+def _meters(readings: Sequence[EnergyReading]) -> str:
+    """Return whose meters a total is of: `` (rapl)``; nothing where there is none."""
+    if _sum(reading.total_j for reading in readings) is None:
+        return ""
+    kinds = {source.partition(":")[0] for reading in readings for source in reading.joules}
+    return f" ({', '.join(sorted(kinds))})"
 
 
 def _sum(figures: Iterable[Figure | None]) -> Figure | None:

@@ -424,7 +424,7 @@ def test_energy_is_read_by_itself_once_for_a_machine_and_shown(
     assert machine["seconds"] > 0
     form = r"energy [0-9.]+ J in [0-9.]+ s: rapl:package-0 [0-9.]+, rapl:package-0/dram 0.000000"
     assert received(controller, rf"^\[demo-1,demo-2\] {form}$")
-    assert re.search(r", energy [0-9.]+ J in [0-9.]+ s$", application.send("3:"))
+    assert re.search(r", energy [0-9.]+ J in [0-9.]+ s \(rapl\)$", application.send("3:"))
     tree.file("intel-rapl:0:0").unlink()
     while (machine := application.wait_for("energy")["machines"][0])["joules"]["rapl:package-0/dram"] is not None:
         pass

@@ -145,7 +145,7 @@ BROKEN = EnergyReading(("n4",), 0.5, {"rapl:package-0": None})
 
 
 def test_the_performance_values_have_the_energy_of_all_machines_or_none():
-    assert INTERVAL.performance("h", [FIRST, SECOND]).endswith(", energy 32.500000 J in 0.520000 s")
+    assert INTERVAL.performance("h", [FIRST, SECOND]).endswith(", energy 32.500000 J in 0.520000 s (rapl)")
     assert INTERVAL.performance("h", [FIRST, BROKEN]).endswith(", energy n/a")
 
 
