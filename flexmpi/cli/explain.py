@@ -30,8 +30,9 @@ FIELDS: tuple[Field[Alternative], ...] = (
     Field("error", "its standard error", lambda row: duration(row.iteration_s.error), number=True),
     Field("speed", "relative to the fewest nodes", lambda row: f"{row.speed:.2f}", number=True),
     Field("price", "of an iteration, by declared prices", lambda row: f"{row.price:.3g}", number=True),
-    Field("watts", "of the nodes, as declared", lambda row: _optional(row.watts), number=True),
-    Field("joules", "of an iteration, by declared watts", lambda row: _optional(row.joules), number=True),
+    Field("watts", "of the nodes", lambda row: _optional(row.watts), number=True),
+    Field("joules", "of an iteration, by these watts", lambda row: _optional(row.joules), number=True),
+    Field("source", "of the watts: declared or measured", lambda row: row.watts_source),
     Field("value", "to the policy, less what it costs to get there", lambda row: _optional(row.value), number=True),
     Field("size", "present, chosen, or neither", _which),
 )
@@ -70,8 +71,21 @@ def lines(explained: Explanation) -> Iterator[str]:
     yield f"reason    {explained.reason}"
     if explained.changed is not None:
         yield f"changed   {explained.changed}"
+    if by_source := _by_source(explained):
+        yield f"watts     {by_source}"
     if explained.alternatives:
         yield ""
+
+
+def _by_source(explained: Explanation) -> str:
+    """Say where the watts come from, and of which sizes where not all are alike; nothing where none are known."""
+    sizes: dict[str, list[str]] = {}
+    for row in explained.alternatives:
+        if row.watts_source is not None:
+            sizes.setdefault(row.watts_source, []).append(str(row.nodes))
+    if len(sizes) == 1:
+        return next(iter(sizes))
+    return ", ".join(f"{source} for {' '.join(of)} nodes" for source, of in sizes.items())
 
 
 def _model(explained: Explanation) -> str:

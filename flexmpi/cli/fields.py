@@ -37,6 +37,11 @@ def duration(seconds: float) -> str:
     return f"{seconds:.2f} s" if round(seconds, 2) < 10 else f"{seconds:.1f} s"
 
 
+def _watts(value: float | None) -> str | None:
+    """Return watts to four digits."""
+    return None if value is None else f"{value:.4g}"
+
+
 def local_time(seconds: float) -> str:
     """Return a time of the epoch as Slurm's commands print it, in this machine's time zone."""
     return datetime.fromtimestamp(seconds).isoformat(timespec="seconds")
@@ -124,6 +129,9 @@ NODE_FIELDS: tuple[Field[NodeGroup], ...] = (
     Field("state", "all that is said of it", lambda row: "+".join(row.one.states)),
     Field("job", "the job that has it", lambda row: row.one.job, number=True),
     Field("why", "why it cannot be given to a job", lambda row: row.one.why, text=True),
+    Field("idle", "watts when powered", lambda row: _watts(row.one.idle_w), number=True),
+    Field("dynamic", "watts on top of that when a job has it", lambda row: _watts(row.one.dynamic_w), number=True),
+    Field("source", "of the watts: declared or measured", lambda row: row.one.watts_source),
 )
 
 HISTORY_FIELDS: tuple[Field[HistoryRow], ...] = (

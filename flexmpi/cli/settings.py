@@ -63,8 +63,8 @@ def mode(mode: Mode | None, **options: Any) -> None:
 def powercap(watts: str | None, **options: Any) -> None:
     """Show what all nodes draw together and may draw, or change the latter to WATTS: 900, 1.2kW, or none.
 
-    The figures are the watts that the agent's settings declare for nodes; nothing is measured. When the cap is lowered,
-    elastic jobs shrink at once, whatever the policy; they never grow beyond it.
+    The figures are the watts that the agent's settings declare for nodes, or that jobs have measured where the settings say
+    so. When the cap is lowered, elastic jobs shrink at once, whatever the policy; they never grow beyond it.
     """
     if watts is not None:
         carry_out(SetPowercap, options, cap_w=_watts(watts))
@@ -76,16 +76,23 @@ def powercap(watts: str | None, **options: Any) -> None:
         click.echo(draw.model_dump_json())
         return
     cap = "no power cap" if draw.cap_w is None else f"power cap {draw.cap_w:g} W"
-    if not draw.declared:
+    counted = draw.declared + draw.measured
+    if not counted:
         click.echo(f"{cap}; no watts of nodes are declared")
         return
-    counted, uncounted = _nodes(draw.declared), _nodes(draw.undeclared)
-    without = f"; {uncounted} without declared watts not counted" if draw.undeclared else ""
-    click.echo(f"{cap}; {draw.drawn_w:g} W drawn by {counted} (declared){without}")
+    without = f"; {_nodes(draw.undeclared)} without declared watts not counted" if draw.undeclared else ""
+    click.echo(f"{cap}; {draw.drawn_w:g} W drawn by {_nodes(counted)} ({_sources(draw)}){without}")
 
 
 def _nodes(count: int) -> str:
     return f"{count} node{'' if count == 1 else 's'}"
+
+
+def _sources(draw: PowerDraw) -> str:
+    """Say where the watts come from: ``declared``, ``measured``, or ``2 declared, 4 measured``."""
+    if draw.declared and draw.measured:
+        return f"{draw.declared} declared, {draw.measured} measured"
+    return "measured" if draw.measured else "declared"
 
 
 def _watts(text: str) -> float | str:

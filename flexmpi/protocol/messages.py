@@ -32,6 +32,10 @@ from flexmpi.protocol.wire import (
 
 T = TypeVar("T")
 
+LONGEST_PERIOD_S = 1e7
+MOST_WATTS = 1e5
+"""Of one node: more is a slip of a meter."""
+
 
 class Address(Value):
     """Where a job listens for text commands."""
@@ -47,8 +51,29 @@ class NodeRanks(Value):
     ranks: Count
 
 
+class NodeEnergy(Value):
+    """What a node of a job, a machine of its own, has spent in a while, by its meters of processors and memory.
+
+    Attributes
+    ----------
+    processor_s
+        Processor seconds that the job's ranks spent there meanwhile.
+    """
+
+    node: NodeName
+    seconds: Annotated[float, Field(gt=0, le=LONGEST_PERIOD_S)]
+    joules: Annotated[float, Field(ge=0)]
+    processor_s: Seconds
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.joules > MOST_WATTS * self.seconds:
+            raise ValueError(f"joules must be those of {MOST_WATTS:g} W at most")
+        return self
+
+
 def _each_once(nodes: tuple[T, ...]) -> tuple[T, ...]:
-    names = {one.node if isinstance(one, NodeRanks) else one for one in nodes}
+    names = {one.node if isinstance(one, NodeRanks | NodeEnergy) else one for one in nodes}
     if len(names) < len(nodes):
         raise ValueError("expected each node once")
     return nodes
@@ -57,6 +82,7 @@ def _each_once(nodes: tuple[T, ...]) -> tuple[T, ...]:
 Held = Annotated[tuple[NodeRanks, ...], AfterValidator(_each_once)]
 """The nodes a job holds, each once, the one it cannot give back (its floor) first."""
 NodeNames = Annotated[tuple[NodeName, ...], AfterValidator(_each_once)]
+Energies = Annotated[tuple[NodeEnergy, ...], AfterValidator(_each_once)]
 
 
 class Cost(Value):
@@ -145,6 +171,8 @@ class Sample(Message):
         Of all ranks.
     nodes
         Those it holds, so that what the agent takes it to hold heals after a lost message.
+    energy
+        What has been read since the last sample, of nodes where that can be measured: none in most clusters.
     """
 
     kind: Literal["sample"] = "sample"
@@ -156,6 +184,7 @@ class Sample(Message):
     mean_communication_s: Seconds
     mean_io_s: Seconds
     nodes: Held
+    energy: Energies = ()
 
     @property
     def ranks(self) -> int:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from flexmpi.protocol.messages import Cost, Done, Failed, NodeNames, Rejected
-from flexmpi.protocol.requests import Mode, Watts
+from flexmpi.protocol.requests import Mode, Watts, WattsSource
 from flexmpi.protocol.wire import (
     CommandId,
     Count,
@@ -67,13 +67,22 @@ class JobRow(Value):
 
 
 class NodeRow(Value):
-    """A node: what is said of it, the job that has it, and why it cannot be given to one."""
+    """A node: what is said of it, the job that has it, and why it cannot be given to one.
+
+    Attributes
+    ----------
+    idle_w, dynamic_w
+        What it draws when powered, and on top of that when a job has it; None where that is not known.
+    """
 
     node: NodeName
     cores: Count
     states: tuple[Line, ...]
     job: JobName | None = None
     why: Line | None = None
+    idle_w: Watts | None = None
+    dynamic_w: Watts | None = None
+    watts_source: WattsSource | None = None
 
 
 class HistoryRow(Value):
@@ -129,7 +138,7 @@ class Settings(Message):
 
 
 class PowerDraw(Message):
-    """The answer to a `SetPowercap` that changes nothing. Watts are declared, not measured.
+    """The answer to a `SetPowercap` that changes nothing.
 
     Attributes
     ----------
@@ -139,8 +148,8 @@ class PowerDraw(Message):
         What they draw now, as the cap counts it: nodes that a job has been given count before it has ranks there.
     others_w
         What of that no size of an elastic job changes: powered nodes when idle, and those that other jobs have.
-    declared, undeclared
-        Nodes with and without declared watts; the latter count nothing.
+    declared, measured, undeclared
+        Nodes by where their watts come from; those without any count nothing.
     """
 
     kind: Literal["power_draw"] = "power_draw"
@@ -148,6 +157,7 @@ class PowerDraw(Message):
     drawn_w: Watts
     others_w: Watts
     declared: Count
+    measured: Count = 0
     undeclared: Count
 
 
@@ -171,8 +181,8 @@ class Alternative(Value):
         Relative to the job's fewest nodes.
     price
         Of an iteration, by the declared prices of nodes: node-hours where none are.
-    watts
-        Of these nodes, as declared; None where they are not.
+    watts, watts_source
+        Of these nodes; None where they are not known. What is partly declared counts as declared.
     joules
         Of an iteration, by these watts.
     value
@@ -185,6 +195,7 @@ class Alternative(Value):
     price: Annotated[float, Field(ge=0)]
     watts: Watts | None
     joules: Annotated[float, Field(ge=0)] | None
+    watts_source: WattsSource | None = None
     value: float | None
     is_present: bool
     is_chosen: bool

@@ -26,6 +26,8 @@ from flexmpi.protocol.wire import (
 LONGEST_SCRIPT = 4 * 1024 * 1024
 
 Watts = Annotated[float, Field(ge=0, le=1e12)]
+WattsSource = Literal["declared", "measured"]
+"""An administrator's word, or meters of processors and memory that jobs have read."""
 
 Mode = Literal["observe", "on", "off", "drain"]
 """Of decisions: record them only; carry them out; give everything extra back; give out nothing more."""

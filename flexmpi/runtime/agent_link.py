@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from zmq.utils.monitor import recv_monitor_message
 from flexmpi.errors import CommandError, FlexMPIError, MessageError
 from flexmpi.protocol.agent_folder import CARD_NAME, PUBLIC_NAME
 from flexmpi.protocol.contact import Connection, Contact, read_contact
-from flexmpi.protocol.messages import FromSupervisor, Held, Sample
+from flexmpi.protocol.messages import Energies, FromSupervisor, Held, NodeEnergy, Sample
 from flexmpi.protocol.wire import complaint, encode
 from flexmpi.runtime.agent_conversation import (
     Act,
@@ -39,9 +39,11 @@ from flexmpi.runtime.agent_conversation import (
     TakeBack,
 )
 from flexmpi.runtime.agent_orders import Order, Ordered, held_nodes
+from flexmpi.runtime.energy import EnergyReading
 from flexmpi.runtime.eventlog import EventLog
 from flexmpi.runtime.job import Application
 from flexmpi.runtime.report import IntervalReport
+from flexmpi.runtime.services import Services
 from flexmpi.runtime.tasks import Tasks, in_thread
 
 TICK_S = 0.5
@@ -62,6 +64,7 @@ class Linked(Ordered, Protocol):
 
     log: EventLog
     application: Application
+    services: Services
 
     def warn(self, what: str) -> None:
         """Print a warning."""
@@ -104,6 +107,8 @@ class AgentLink:
         self._seen: object = None
         self._warned: set[str] = set()
         self._orders: dict[str, Order] = {}
+        self._measured: tuple[IntervalReport, list[str]] | None = None
+        self._told: Sequence[EnergyReading] = ()
 
     def start(self) -> None:
         """Look for the agent from now on."""
@@ -111,10 +116,19 @@ class AgentLink:
 
     def sampled(self, latest: IntervalReport) -> None:
         """Tell what was measured in a sampling interval."""
+        energy, roster = self._energy_since(), self._job.roster
+        self._measured = latest, [roster.node_of(rank) for rank in roster.members]
         if latest.iterations > 0:
-            self._do(
-                self._conversation.sampled(sample_of(latest, self._nodes(), maximum=self._job.application.maximum))
-            )
+            maximum = self._job.application.maximum
+            self._do(self._conversation.sampled(sample_of(latest, self._nodes(), maximum=maximum, energy=energy)))
+
+    def _energy_since(self) -> Energies:
+        """Return what nodes have spent by what was read since the last sample: at its end, so with its processor time."""
+        readings = self._job.services.meters.energy
+        if self._measured is None or readings is self._told:
+            return ()
+        self._told = readings
+        return energies_of(readings, *self._measured)
 
     async def close(self, *, status: int, why: str | None) -> None:
         """Say that the job has ended, and let that arrive if the agent is there."""
@@ -287,7 +301,7 @@ class AgentLink:
         self._job.log.write("order", **fields, outcome=outcome, why=why)
 
 
-def sample_of(latest: IntervalReport, nodes: Held, *, maximum: int | None) -> Sample:
+def sample_of(latest: IntervalReport, nodes: Held, *, maximum: int | None, energy: Energies = ()) -> Sample:
     """Return what the agent is told of an interval."""
     return Sample(
         iteration=latest.iteration,
@@ -298,7 +312,35 @@ def sample_of(latest: IntervalReport, nodes: Held, *, maximum: int | None) -> Sa
         mean_communication_s=fmean(latest.communication_s),
         mean_io_s=fmean(latest.io_s),
         nodes=nodes,
+        energy=energy,
     )
+
+
+def energies_of(readings: Iterable[EnergyReading], latest: IntervalReport, nodes: Sequence[str]) -> Energies:
+    """Return what the agent is told of energy: of machines that are one node of the job each, and have ranks.
+
+    What several nodes have spent together says nothing of one of them, and what no node can spend is not told.
+
+    Parameters
+    ----------
+    latest
+        An interval of about the readings' time: how many cores ranks kept busy.
+    nodes
+        The node of each rank in it.
+    """
+    found = []
+    for reading in readings if len(nodes) == latest.size else ():
+        here = [rank for rank, node in enumerate(nodes) if node in reading.nodes]
+        if len(reading.nodes) > 1 or not here or reading.seconds is None or reading.total_j is None:
+            continue
+        processor_s = latest.busy_cores(here) * reading.seconds
+        with suppress(ValidationError):
+            found.append(
+                NodeEnergy(
+                    node=reading.nodes[0], seconds=reading.seconds, joules=reading.total_j, processor_s=processor_s
+                )
+            )
+    return tuple(found)
 
 
 def _stamps(folder: Path) -> tuple[object, ...]:

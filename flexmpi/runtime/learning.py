@@ -6,7 +6,6 @@ Pure: what the supervisor knows comes in as plain data.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 
 from flexmpi.models.observation import Observation
 from flexmpi.models.power import EnergySample
@@ -73,8 +72,7 @@ def spent(
     classes = {class_of[node] for node in reading.nodes if node in class_of}
     if reading.total_j is None or not reading.seconds or len(classes) != 1:
         return None
-    here = [rank for rank, node in enumerate(nodes) if node in reading.nodes]
-    cores = sum(latest.processor_s[rank] for rank in here) / max(fmean(latest.real_s), 1e-9)
+    cores = latest.busy_cores(rank for rank, node in enumerate(nodes) if node in reading.nodes)
     count = len(reading.nodes)
     return EnergySample(
         classes.pop(), reading.seconds, reading.total_j / count, processor_s=cores * reading.seconds / count

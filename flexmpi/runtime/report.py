@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import TypeVar
 
 from flexmpi.configuration import Node
@@ -87,6 +88,10 @@ class IntervalReport:
         """How long each rank computed."""
         times = zip(self.real_s, self.communication_s, self.io_s, strict=True)
         return [max(0.0, real - communication - io) for real, communication, io in times]
+
+    def busy_cores(self, ranks: Iterable[int]) -> float:
+        """Return how many cores' worth of processor time some ranks spent."""
+        return sum(self.processor_s[rank] for rank in ranks) / max(fmean(self.real_s), 1e-9)
 
     @property
     def size(self) -> int:

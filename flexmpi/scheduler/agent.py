@@ -33,6 +33,7 @@ from flexmpi.scheduler.journal import Journal, fresh_id
 from flexmpi.scheduler.ledger import Ledger, Member, Timing
 from flexmpi.scheduler.listing import name_of
 from flexmpi.scheduler.managers import Lender, ResourceManager
+from flexmpi.scheduler.metering import credible
 from flexmpi.scheduler.orderbook import OrderBook
 from flexmpi.scheduler.policies import NEEDS_ALL_JOBS, POLICIES
 from flexmpi.scheduler.power import Power
@@ -106,6 +107,7 @@ class Agent:
         if self.policy not in POLICIES:
             raise ConfigurationError(f"unknown policy {self.policy!r} (there are {', '.join(POLICIES)})")
         self.rules = settings.sizing.rules
+        self._metering = settings.power.metering
         self.power = _power(settings, journal.setting(POWER_CAP))
         self.ledger = Ledger(_timing(settings), epoch=journal.next_epoch())
         self.orders = OrderBook(self.ledger, journal=journal, manager=manager, clock=clock)
@@ -198,12 +200,24 @@ class Agent:
             self._looked_at = began
             elapsed_s = 0.0 if before is None else max(0.0, began - before)
             self.ledger.reconcile(self.snapshot, now, elapsed_s=elapsed_s)
+            self._meter()
             self._journal.add_usage(
                 {key: elapsed_s * len(member.nodes) for key, member in self.ledger.members.items()}, at=now
             )
             free = free_nodes(self.snapshot, self.ledger, self.territory)
             self._idle_since = still_free(free, self._idle_since, now)
             self.flush()
+
+    def _meter(self) -> None:
+        """Take in what jobs have measured of their nodes' energy, where the settings say so."""
+        if not self._settings.power.measured:
+            return
+        before = self._metering
+        self._metering = before.after(credible(self.ledger.members.values(), self.snapshot))
+        if self._metering.measured != before.measured:
+            self.power = replace(self.power, watts=self._metering.watts)
+            for nodes, watts in self._metering.measured.items() - before.measured.items():
+                log.info("%s: %.4g W idle, %.4g W more with a job (measured)", nodes, watts.idle_w, watts.dynamic_w)
 
     def view(self) -> View:
         """Return what a policy decides by now."""
@@ -342,7 +356,7 @@ def _mode(text: str) -> Mode:
 
 def _power(settings: AgentSettings, remembered: str | None) -> Power:
     """Return what nodes draw and may draw: what people have set last counts."""
-    declared = settings.power.declared
+    declared = settings.power.metering.watts
     cap_w = settings.power.cap_w
     if remembered is not None:
         cap_w = None if remembered == "none" else float(remembered)

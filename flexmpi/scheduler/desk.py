@@ -143,7 +143,10 @@ class Desk:
                     connection, job_list(office.snapshot, office.ledger, now=office.now(), waiting=self._turns.waiting)
                 )
             case Nodes():
-                office.send(connection, node_list(office.snapshot, office.ledger, territory=office.territory))
+                office.send(
+                    connection,
+                    node_list(office.snapshot, office.ledger, territory=office.territory, power=office.power),
+                )
             case History():
                 office.send(connection, HistoryList(entries=office.history(request.job, request.entries)))
             case SetPolicy(name=None) | SetMode(mode=None):
@@ -204,7 +207,7 @@ class Desk:
     def _change_power_cap(self, cap_w: float | str | None, *, dry_run: bool) -> str:
         """Put a power cap in force, if it is not for a dry run; return what that is."""
         watts = cap_w if isinstance(cap_w, float) else None
-        if watts is not None and not self._office.power.declared:
+        if watts is not None and not self._office.power.watts:
             raise CommandError("no watts of nodes are declared: the settings need [[power.classes]]")
         if not dry_run:
             self._office.change_power_cap(watts)

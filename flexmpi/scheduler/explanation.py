@@ -54,13 +54,14 @@ def power_draw(view: View, snapshot: Snapshot) -> PowerDraw:
     """Return what nodes draw and may draw."""
     power = view.power
     elastic = {node for job in view.jobs for node in draws_now(job)}
-    declared = sum(node.name in power.declared for node in snapshot.nodes)
+    sources = [power.watts[node.name].source for node in snapshot.nodes if node.name in power.watts]
     return PowerDraw(
         cap_w=power.cap_w,
         drawn_w=power.others_w + power.dynamic_w(elastic),
         others_w=power.others_w,
-        declared=declared,
-        undeclared=len(snapshot.nodes) - declared,
+        declared=sources.count("declared"),
+        measured=sources.count("measured"),
+        undeclared=len(snapshot.nodes) - len(sources),
     )
 
 
@@ -82,6 +83,7 @@ def _alternative(job: ElasticJob, known: Forecast, size: int, view: View, made: 
         price=view.rules.price_per_hour(nodes) * iteration.value / SECONDS_PER_HOUR,
         watts=watts,
         joules=None if watts is None else watts * iteration.value,
+        watts_source=None if watts is None else view.power.source_of(nodes),
         value=value if isinstance(value, float) else None,
         is_present=size == job.size,
         is_chosen=size == (job.size if chosen is None else chosen.size),

@@ -14,6 +14,7 @@ from flexmpi.protocol.messages import (
     Cost,
     Done,
     Ended,
+    Energies,
     Failed,
     FromAgent,
     NodeRanks,
@@ -72,6 +73,8 @@ class Member:
         What it has used, as far as the agent has seen.
     samples
         What it has measured.
+    energy
+        What it has told last of energy, until somebody takes it in.
     costs
         What its latest changes have cost.
     decided
@@ -95,6 +98,7 @@ class Member:
     node_seconds: float = 0.0
     latest: Sample | None = None
     samples: Samples = field(default_factory=Samples)
+    energy: Energies = ()
     costs: tuple[Cost, ...] = ()
     decided: str | None = None
 
@@ -116,12 +120,18 @@ class Member:
     def learn(self, sample: Sample, now: float) -> None:
         """Take in what it has measured."""
         self.latest = sample
+        self.energy = sample.energy or self.energy
         self.samples = self.samples.after(
             [one.node for one in sample.nodes if one.ranks > 0],
             iteration=sample.iteration,
             iteration_s=sample.slowest_real_s / sample.iterations,
             now=now,
         )
+
+    def take_energy(self) -> Energies:
+        """Hand over what it has told of energy since the last time."""
+        taken, self.energy = self.energy, ()
+        return taken
 
     def hear(self, nodes: Collection[NodeRanks], now: float) -> None:
         """Take its word for what it holds."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from flexmpi.protocol.replies import JobList, JobRow, NodeList, NodeRow
 from flexmpi.scheduler.ledger import Ledger, Member
 from flexmpi.scheduler.orders import Stage
+from flexmpi.scheduler.power import UNCAPPED, Power
 from flexmpi.scheduler.state import Job, Snapshot
 from flexmpi.scheduler.supply import Territory, companions
 
@@ -112,8 +113,8 @@ def find_member(name: str, ledger: Ledger) -> Member | None:
     return None
 
 
-def node_list(snapshot: Snapshot, ledger: Ledger, *, territory: Territory) -> NodeList:
-    """Return all nodes, who has each, and why the agent cannot give it to a job."""
+def node_list(snapshot: Snapshot, ledger: Ledger, *, territory: Territory, power: Power = UNCAPPED) -> NodeList:
+    """Return all nodes, who has each, why the agent cannot give it to a job, and what it draws."""
     holders = _holders(snapshot, ledger)
     left = {node: member for member in ledger.members.values() for node in member.departing}
     promised = {node: order for order in ledger.orders.values() for node in order.joining}
@@ -128,6 +129,7 @@ def node_list(snapshot: Snapshot, ledger: Ledger, *, territory: Territory) -> No
             why = f"job {name_of(left[node.name].job)} has left it"
         elif node.name not in holders and not node.is_free:
             why = node.reason or "not idle"
+        watts = power.watts.get(node.name)
         rows.append(
             NodeRow(
                 node=node.name,
@@ -135,6 +137,9 @@ def node_list(snapshot: Snapshot, ledger: Ledger, *, territory: Territory) -> No
                 states=tuple(sorted(state.value for state in node.states)),
                 job=holders.get(node.name),
                 why=None if node.name in holders and not why else why,
+                idle_w=None if watts is None else watts.idle_w,
+                dynamic_w=None if watts is None else watts.dynamic_w,
+                watts_source=None if watts is None else watts.source,
             )
         )
     return NodeList(nodes=tuple(rows))

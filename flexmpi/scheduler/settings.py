@@ -22,6 +22,7 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -30,6 +31,7 @@ from flexmpi.protocol.requests import Mode
 from flexmpi.protocol.wire import Count, Host, PolicyName, UserNumber, first_complaint
 from flexmpi.scheduler.elastic import Rules
 from flexmpi.scheduler.hostlists import expand_hosts
+from flexmpi.scheduler.metering import Metering
 from flexmpi.scheduler.policies import POLICIES
 from flexmpi.scheduler.power import Watts
 
@@ -252,7 +254,7 @@ class PowerClass(Section):
 
 
 class Power(Section):
-    """Watts of nodes, and what all of them may draw together. Nothing is measured: these figures are taken as they are."""
+    """Watts of nodes, and what all of them may draw together. Where nothing is measured these figures are taken as they are."""
 
     cap_w: Draw | None = Field(
         default=None,
@@ -266,11 +268,19 @@ class Power(Section):
         "it. Nodes that are in no class count nothing, and are not given out while there is a cap.",
         examples=[[{"nodes": "node[0-3]", "idle_w": 80.0, "dynamic_w": 160.0}]],
     )
+    measured: bool = Field(
+        default=False,
+        description="Whether a class has the watts that jobs measure on its nodes, from 3 readings on. Off: jobs' owners could "
+        "report anything, and RAPL counts processors and memory only, not a node's whole draw. Not for virtual nodes.",
+    )
 
     @property
-    def declared(self) -> Mapping[str, Watts]:
-        """The watts of each node."""
-        return {node: Watts(each.idle_w, each.dynamic_w) for each in self.classes for node in expand_hosts(each.nodes)}
+    def metering(self) -> Metering:
+        """The classes of nodes and their watts, nothing being measured yet."""
+        return Metering(
+            class_of={node: each.nodes for each in self.classes for node in expand_hosts(each.nodes)},
+            declared={each.nodes: Watts(each.idle_w, each.dynamic_w) for each in self.classes},
+        )
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -278,8 +288,9 @@ class Power(Section):
         if len(set(named)) < len(named):
             twice = next(node for node in named if named.count(node) > 1)
             raise ValueError(f"classes: {twice} is in two of them")
-        if self.cap_w is not None and not named:
-            raise ValueError("cap_w needs classes that say what nodes draw")
+        for field, is_set in (("cap_w", self.cap_w is not None), ("measured", self.measured)):
+            if is_set and not named:
+                raise ValueError(f"{field} needs classes that say what nodes draw")
         return self
 
 
@@ -335,6 +346,13 @@ class AgentSettings(Section):
     orders: Orders = Orders()
     power: Power = Power()
     sizing: Sizing = Sizing()
+
+    @field_validator("power")
+    @classmethod
+    def _agrees(cls, power: Power, info: ValidationInfo) -> Power:
+        if power.measured and getattr(info.data.get("manager"), "kind", None) == "local":
+            raise ValueError('measured means nothing with manager.kind "local", whose nodes are one machine')
+        return power
 
     @classmethod
     def read(cls, path: Path) -> AgentSettings:

@@ -64,14 +64,14 @@ def build_view(
     settle_s
         How long a node must have been free before it is given out.
     power
-        What is declared and the cap; what others draw is found out here.
+        The watts of nodes and the cap; what others draw is found out here.
     rules
         By which sizes are chosen.
     """
     free = free_nodes(snapshot, ledger, territory)
     inside = Suitability((node for node in snapshot.nodes if territory.has(node)), in_doubt=False)
     jobs = [_elastic(member, snapshot, ledger, inside, now, rules) for member in ledger.members.values()]
-    others_w = drawn_by_others(snapshot.nodes, power.declared, frozenset(ledger.promised()))
+    others_w = drawn_by_others(snapshot.nodes, power.watts, frozenset(ledger.promised()))
     return View(
         now=now,
         jobs=with_allowances([job for job in jobs if job is not None], bounds),

@@ -45,7 +45,7 @@ EXPLAINED = Explanation(
     changed="job 12: add 1 node (node2) (policy throughput: it gains)",
     alternatives=(
         alternative(1),
-        alternative(2, watts=480.0, joules=288.0, value=2.0, is_present=True, is_chosen=True),
+        alternative(2, watts=480.0, joules=288.0, watts_source="declared", value=2.0, is_present=True, is_chosen=True),
         alternative(3, value=-0.5),
     ),
 )
@@ -82,9 +82,27 @@ def test_a_model_with_its_errors_the_reason_and_every_size_are_on_one_screen(fle
         in lines[1]
     )
     assert lines[2] == "a change  start 900 ms, stall 21 ms (mean of 2)"
+    assert "watts     declared" in lines
     assert lines[-4].split() == "NODES ITERATION ERROR SPEED PRICE WATTS JOULES VALUE SIZE".split()
     assert lines[-2].split() == "2 600 ms 20 ms 2.00 0.000333 480 288 2 present, chosen".split()
     assert lines[-1].split()[-4:] == ["-", "-", "-0.5", "-"]
+
+
+@pytest.mark.parametrize(
+    ("sources", "line"),
+    [
+        (("measured", "measured", None), "watts     measured"),
+        (("measured", "declared", "declared"), "watts     measured for 1 nodes, declared for 2 3 nodes"),
+    ],
+)
+def test_where_watts_come_from_is_said_once_and_can_be_a_column(
+    flexmpi: Flexmpi, serve: Serve, sources: tuple[str | None, ...], line: str
+) -> None:
+    rows = [alternative(nodes, watts=9.0, watts_source=source) for nodes, source in enumerate(sources, 1)]
+    serve(lambda request: [EXPLAINED.model_copy(update={"alternatives": tuple(rows)})])
+    assert line in flexmpi("explain", "12").output.splitlines()
+    column = flexmpi("explain", "12", "-o", "source", "--noheader").output.split()
+    assert column == [source or "-" for source in sources]
 
 
 def test_a_job_that_is_not_known_enough_has_no_model_and_says_why(flexmpi: Flexmpi, serve: Serve) -> None:
@@ -121,6 +139,18 @@ def test_power_is_counted_where_it_is_declared(
     draw = PowerDraw(cap_w=None, drawn_w=90.0, others_w=0.0, declared=declared, undeclared=undeclared)
     serve(lambda request: [draw])
     assert flexmpi("powercap").output == shown
+
+
+@pytest.mark.parametrize(
+    ("declared", "measured", "shown"),
+    [(0, 6, "6 nodes (measured)"), (2, 4, "6 nodes (2 declared, 4 measured)")],
+)
+def test_the_power_cap_says_where_watts_come_from(
+    flexmpi: Flexmpi, serve: Serve, declared: int, measured: int, shown: str
+) -> None:
+    serve(lambda request: [DRAW.model_copy(update={"declared": declared, "measured": measured, "undeclared": 0})])
+    assert flexmpi("powercap").output == f"power cap 900 W; 640 W drawn by {shown}\n"
+    assert json.loads(flexmpi("powercap", "--json").output)["measured"] == measured
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ JOBS = (
 )  # fmt: skip
 NODES = (
     *(NodeRow(node=f"node{one}", cores=4, states=("allocated",), job="12", why="is allocated") for one in (1, 2, 3)),
-    NodeRow(node="node4", cores=4, states=("idle",)),
+    NodeRow(node="node4", cores=4, states=("idle",), idle_w=52.5, dynamic_w=97.0, watts_source="measured"),
     NodeRow(node="node5", cores=4, states=("idle", "drain"), why="drained: disk"),
     NodeRow(node="node6", cores=4, states=("idle",)),
 )
@@ -112,6 +112,17 @@ def test_nodes_that_are_alike_share_a_line(flexmpi: Flexmpi, serve: Serve) -> No
     assert flexmpi("nodes", "-o", "cores,count,node", "--noheader").output == "4  6  node[1-6]\n"
     each = flexmpi("nodes", "-N", "-o", "node,state", "--noheader").output.splitlines()
     assert [columns(line)[0] for line in each] == [row.node for row in NODES]
+
+
+def test_the_watts_of_nodes_are_shown_where_asked_for_and_say_where_they_come_from(
+    flexmpi: Flexmpi, serve: Serve
+) -> None:
+    serve(script)
+    listed = flexmpi("nodes", "-o", "node,idle,dynamic,source", "--noheader").output.splitlines()
+    assert [columns(line) for line in listed] == [
+        ["node[1-3,5-6]", "-", "-", "-"],
+        ["node4", "52.5", "97", "measured"],
+    ]
 
 
 def test_history_is_of_all_jobs_or_one_with_what_each_change_cost(flexmpi: Flexmpi, serve: Serve) -> None:

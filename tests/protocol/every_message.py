@@ -20,6 +20,19 @@ held = st.lists(
     st.builds(messages.NodeRanks, node=names, ranks=counts), max_size=4, unique_by=lambda one: one.node
 ).map(tuple)
 node_names = st.lists(names, max_size=4, unique=True).map(tuple)
+energies = st.lists(
+    st.builds(
+        lambda node, seconds, watts, processor_s: messages.NodeEnergy(
+            node=node, seconds=seconds, joules=watts * seconds, processor_s=processor_s
+        ),
+        names,
+        st.floats(0, messages.LONGEST_PERIOD_S, exclude_min=True),
+        st.floats(0, 0.99 * messages.MOST_WATTS),
+        seconds,
+    ),
+    max_size=4,
+    unique_by=lambda one: one.node,
+).map(tuple)
 costs = st.builds(
     messages.Cost,
     start_s=st.none() | seconds,
@@ -91,8 +104,17 @@ job_rows = st.builds(
     companions=st.lists(numbers, max_size=3).map(tuple),
     node_hours=seconds,
 )
+watts, sources = st.floats(0, 1e12), st.sampled_from(["declared", "measured"])
 node_rows = st.builds(
-    replies.NodeRow, node=names, cores=counts, states=st.tuples(texts), job=st.none() | names, why=st.none() | texts
+    replies.NodeRow,
+    node=names,
+    cores=counts,
+    states=st.tuples(texts),
+    job=st.none() | names,
+    why=st.none() | texts,
+    idle_w=st.none() | watts,
+    dynamic_w=st.none() | watts,
+    watts_source=st.none() | sources,
 )
 history_rows = st.builds(
     replies.HistoryRow,
@@ -105,7 +127,6 @@ history_rows = st.builds(
     why=st.none() | texts,
     cost=st.none() | costs,
 )
-watts = st.floats(0, 1e12)
 figures = st.builds(replies.Figure, value=seconds, error=seconds)
 alternatives = st.builds(
     replies.Alternative,
@@ -115,6 +136,7 @@ alternatives = st.builds(
     price=seconds,
     watts=st.none() | watts,
     joules=st.none() | seconds,
+    watts_source=st.none() | sources,
     value=st.none() | st.floats(allow_infinity=False, allow_nan=False),
     is_present=st.booleans(),
     is_chosen=st.booleans(),
@@ -149,6 +171,7 @@ FROM_SUPERVISOR: list[st.SearchStrategy[Any]] = [
         maximum=st.none() | integers,
         **dict.fromkeys(("slowest_real_s", "mean_busy_s", "mean_communication_s", "mean_io_s"), seconds),
         nodes=held,
+        energy=energies,
     ),
     st.builds(messages.Acknowledged, id=names),
     st.builds(messages.Refused, id=names, why=texts, epoch=integers),
@@ -197,7 +220,11 @@ REPLIES: list[st.SearchStrategy[Any]] = [
     st.builds(replies.NodeList, nodes=st.tuples(node_rows)),
     st.builds(replies.HistoryList, entries=st.tuples(history_rows)),
     st.builds(
-        replies.PowerDraw, cap_w=st.none() | watts, drawn_w=watts, others_w=watts, declared=counts, undeclared=counts
+        replies.PowerDraw,
+        cap_w=st.none() | watts,
+        drawn_w=watts,
+        others_w=watts,
+        **dict.fromkeys(("declared", "measured", "undeclared"), counts),
     ),
     explanations,
     st.builds(replies.Settings, policy=names, mode=modes),

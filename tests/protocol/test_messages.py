@@ -169,20 +169,46 @@ def test_no_secret_is_quoted_or_printed() -> None:
     assert "hidden" not in repr(submit())
 
 
+SAMPLE = messages.Sample(
+    iteration=10,
+    iterations=5,
+    slowest_real_s=1.5,
+    mean_busy_s=1.0,
+    mean_communication_s=0.25,
+    mean_io_s=0.0,
+    nodes=(messages.NodeRanks(node="node0", ranks=4), messages.NodeRanks(node="node1", ranks=2)),
+)
+
+
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "-1.0"])
 def test_seconds_are_finite_and_not_negative(word: str) -> None:
-    sample = messages.Sample(
-        iteration=10,
-        iterations=5,
-        slowest_real_s=1.5,
-        mean_busy_s=1.0,
-        mean_communication_s=0.25,
-        mean_io_s=0.0,
-        nodes=(messages.NodeRanks(node="node0", ranks=4), messages.NodeRanks(node="node1", ranks=2)),
-    )
-    assert sample.ranks == 6
-    text = why(decode_from_supervisor, encode(sample).replace(b"1.5", word.encode()))
+    assert SAMPLE.ranks == 6
+    text = why(decode_from_supervisor, encode(SAMPLE).replace(b"1.5", word.encode()))
     assert text.startswith("sample message, field slowest_real_s: expected ")
+
+
+def test_a_sample_of_a_job_that_knows_nothing_of_energy_is_read() -> None:
+    fields = json.loads(encode(SAMPLE))
+    del fields["energy"]
+    assert decode_from_supervisor(json.dumps(fields).encode()) == SAMPLE
+
+
+@pytest.mark.parametrize(
+    ("energy", "error"),
+    [
+        ([{"joules": 3e5}], "field energy.0: joules must be those of 100000 W at most"),
+        ([{"joules": -1.0}], "field energy.0.joules: expected greater than or equal to 0, got -1.0"),
+        ([{"seconds": 0.0}], "field energy.0.seconds: expected greater than 0, got 0.0"),
+        ([{"seconds": 1e9}], "field energy.0.seconds: expected less than or equal to 10000000, got 1000000000.0"),
+        ([{"processor_s": -1.0}], "field energy.0.processor_s: expected greater than or equal to 0, got -1.0"),
+        ([{"node": "-w"}], "field energy.0.node: expected the name of a node, got '-w'"),
+        ([{}, {}], "field energy: expected each node once, got a list"),
+    ],
+)
+def test_an_absurd_reading_of_energy_is_refused(energy: list[dict[str, Any]], error: str) -> None:
+    usual = {"node": "node0", "seconds": 2.0, "joules": 100.0, "processor_s": 8.0}
+    fields = json.loads(encode(SAMPLE)) | {"energy": [usual | changed for changed in energy]}
+    assert error in why(decode_from_supervisor, json.dumps(fields).encode())
 
 
 def test_a_message_too_long_is_neither_sent_nor_read() -> None:
@@ -261,6 +287,7 @@ def test_every_request_asks_for_the_right_to_do_what_it_changes() -> None:
         requests.Stop(job="12", dry_run=True, **plain),
         requests.SetPolicy(name="fill", **plain),
         requests.SetMode(mode="on", **plain),
+        requests.SetPowercap(cap_w=900.0, **plain),
         submit(),
     ]
     assert {requests.action_of(change) for change in changes} == set(Action) - {Action.READ, Action.REGISTER}

@@ -17,6 +17,7 @@ from flexmpi.protocol.messages import (
     Ended,
     Failed,
     FromAgent,
+    NodeEnergy,
     NodeRanks,
     Register,
     Registered,
@@ -103,7 +104,7 @@ class ScriptedJob(Caller):
         self.epoch = max(self.epoch, answer.epoch)
         return answer
 
-    async def sample(self) -> None:
+    async def sample(self, *energy: NodeEnergy) -> None:
         self.iteration += 10
         await self.send(
             Sample(
@@ -114,6 +115,7 @@ class ScriptedJob(Caller):
                 mean_communication_s=0.1,
                 mean_io_s=0.0,
                 nodes=self.held,
+                energy=energy,
             )
         )
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from flexmpi.errors import ConfigurationError
-from flexmpi.protocol.messages import Done, Rejected, Resize, Withdraw
+from flexmpi.protocol.messages import Done, NodeEnergy, Rejected, Resize, Withdraw
 from flexmpi.protocol.replies import (
     Accepted,
     Explanation,
     HistoryList,
+    NodeList,
     PowerDraw,
     Settings,
 )
@@ -21,6 +22,7 @@ from flexmpi.protocol.requests import (
     Expand,
     Explain,
     History,
+    Nodes,
     SetMode,
     SetPolicy,
     SetPowercap,
@@ -195,6 +197,47 @@ def test_a_power_cap_makes_jobs_shrink_at_once_holds_them_there_and_is_remembere
     play(test)
 
 
+def spends(node: str, watts: float, *, busy_cores: float) -> NodeEnergy:
+    return NodeEnergy(node=node, seconds=2.0, joules=2 * watts, processor_s=2 * busy_cores)
+
+
+def test_the_watts_that_jobs_measure_on_their_own_nodes_replace_those_of_the_class_where_that_is_wanted(
+    tmp_path: Path,
+) -> None:
+    async def test() -> None:
+        measured = {"power": {**WATTS["power"], "measured": True}}
+        async with a_world(tmp_path, policy="triggered", sections=measured) as world:
+            person, elastic = world.person(), world.job(world.submit(2))
+            await elastic.joined()
+            first, second = elastic.nodes
+            (foreign, *_) = {node.name for node in NODES} - {first, second}
+            member = world.agent.ledger.members[elastic.key]
+            draw = PowerDraw(cap_w=None, drawn_w=500.0, others_w=300.0, declared=6, undeclared=0)
+            for cores in (1.0, 4.0, 2.0):
+                assert await person.ask(SetPowercap) == draw
+                await elastic.sample(
+                    spends(foreign, 900.0, busy_cores=cores), spends(first, 20 + 5 * cores, busy_cores=cores)
+                )
+                await world.until(
+                    lambda: (latest := member.latest) is not None and latest.iteration == elastic.iteration,
+                    what="the sample has come",
+                )
+                await world.until(lambda: not member.energy, what="its readings are taken in")
+            shown = await person.ask(SetPowercap)
+            # Of each node 20 W idle, and of the two that a job has 20 W more for 4 busy cores.
+            assert isinstance(shown, PowerDraw)
+            assert (shown.declared, shown.measured, shown.undeclared) == (0, 6, 0)
+            assert shown.drawn_w == pytest.approx(6 * 20 + 2 * 20, rel=0.05)
+            rows = await person.ask(Nodes)
+            assert isinstance(rows, NodeList)
+            assert {row.watts_source for row in rows.nodes} == {"measured"}
+            await person.ask(SetPowercap, cap_w=150.0)
+            assert isinstance(await person.reply(), Done)
+            assert "may draw 150 W (measured)" in (await elastic.resized()).cause
+
+    play(test)
+
+
 def test_a_job_is_given_nodes_by_what_it_has_measured_and_the_agent_explains_why(tmp_path: Path) -> None:
     async def test() -> None:
         async with a_world(tmp_path, policy="throughput", sections=WATTS) as world:
@@ -219,6 +262,7 @@ def test_a_job_is_given_nodes_by_what_it_has_measured_and_the_agent_explains_why
             times = [row.iteration_s.value for row in explained.alternatives]
             assert times == pytest.approx([0.05, 0.025, 0.05 / 3, 0.0125], rel=0.02)
             assert [row.watts for row in explained.alternatives] == [150.0, 300.0, 450.0, 600.0]
+            assert {row.watts_source for row in explained.alternatives} == {"declared"}
             assert [row.is_chosen for row in explained.alternatives] == [False, False, False, True]
             assert explained.changes == 1 and explained.stall_s == 0.015
 

@@ -124,6 +124,12 @@ def test_the_agent_may_listen_at_any_tcp_address(tmp_path, endpoint):
         ('nodes.exclude = "node["', "[nodes] exclude: expected a list of hosts such as node[0-3,7], got 'node['"),
         ("limits.accounts.physics = -1", "[limits] accounts.physics: expected greater than or equal to 0, got -1"),
         ("limits.accounts = 3", "[limits] accounts: expected a table, got 3"),
+        ("power.measured = true", "[power]: measured needs classes that say what nodes draw"),
+        (
+            'manager = { kind = "local", corefile = "x" }\n'
+            'power = { measured = true, classes = [{ nodes = "a", idle_w = 1, dynamic_w = 1 }] }',
+            '[power]: measured means nothing with manager.kind "local", whose nodes are one machine',
+        ),
         ("orders = { limit_s = 2 }", "[orders]: limit_s (2) must be more than acknowledge_s (2)"),
     ],
 )

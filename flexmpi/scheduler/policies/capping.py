@@ -32,7 +32,7 @@ def under_cap(decisions: Sequence[Decision], view: View) -> tuple[Decision, ...]
         if add or decision.leave:
             kept.append(replace(decision, add=tuple(add), leave=tuple(leaving.get(decision.key, ()))))
     given_back = {decision.key for decision in kept}
-    why = f"all nodes together may draw {view.power.cap_w:g} W (declared)"
+    why = f"all nodes together may draw {view.power.cap_w:g} W ({view.power.source_of(view.power.watts)})"
     more = [Decision(key=key, leave=tuple(leaving[key]), why=why) for key in forced if key not in given_back]
     return (*kept, *more)
 

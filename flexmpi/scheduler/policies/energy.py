@@ -1,4 +1,4 @@
-"""The policy `energy`: the fewest joules for an iteration that is not too slow, by the declared watts of nodes."""
+"""The policy `energy`: the fewest joules for an iteration that is not too slow, by the watts of nodes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def frugality(job: ElasticJob, forecast: Forecast, nodes: Sequence[str], view: V
     """Return the energy of an iteration, negative, relative to that on the job's fewest nodes."""
     watts, one_w = view.power.total_w(nodes), view.power.total_w(job.keeps[:1])
     if watts is None or one_w is None:
-        unknown = [node for node in (*nodes, *job.keeps[:1]) if node not in view.power.declared]
+        unknown = [node for node in (*nodes, *job.keeps[:1]) if node not in view.power.watts]
         return Refusal(f"no watts are declared for {fold_hosts(dict.fromkeys(unknown))}")
     smallest = max(one_w, 1e-9) * job.minimum_nodes
     return thrifty(job, forecast, view, nodes=len(nodes), per_second=watts, smallest=smallest)

@@ -115,7 +115,7 @@ class Pool:
         """The number of each node's class."""
         suitable = list(dict.fromkeys(job.suitable for job in self.jobs))
         numbers: dict[object, int] = {}
-        power, price = self.view.power.declared, self.view.rules.node_hour
+        power, price = self.view.power.watts, self.view.rules.node_hour
         found = {}
         for node in dict.fromkeys((*(node for job in self.jobs for node in job.keeps), *self.spare)):
             kind = (power.get(node), price.get(node), tuple(node in some for some in suitable))
@@ -155,7 +155,7 @@ class Pool:
             for number, nodes in self.givable.items()
             if nodes[0] in job.suitable
         }
-        power = self.view.power.declared
+        power = self.view.power.watts
         mixed = sorted(
             (node for nodes in others.values() for node in nodes),
             key=lambda node: power[node].dynamic_w if node in power else 0.0,

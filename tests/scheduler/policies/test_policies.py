@@ -225,7 +225,7 @@ def test_growth_never_goes_beyond_the_power_cap_and_jobs_shrink_until_they_keep_
     given_out = {node for decision in decisions for node in decision.add}
     left = {node for decision in decisions for node in decision.leave}
     held = {node for each in before.jobs for node in (*each.held, *each.departing)}
-    assert given_out <= set(power.declared)
+    assert given_out <= set(power.watts)
     if power.dynamic_w(given_out) > 0:
         assert power.left_w(held | given_out) >= -1e-9
     if power.left_w(held - left) < 0:
