@@ -21,7 +21,7 @@ from flexmpi.runtime.listener import Address
 from flexmpi.runtime.monitoring import parse_counters
 from flexmpi.runtime.placement import initial_placement
 from flexmpi.runtime.supervisor import Supervisor
-from flexmpi.runtime.surroundings import find_surroundings
+from flexmpi.runtime.surroundings import Surroundings, find_surroundings
 
 FILE = click.Path(path_type=Path)
 POSITIVE = click.IntRange(min=1)
@@ -172,23 +172,9 @@ def job_options(script: Path, arguments: tuple[str, ...], options: dict[str, Any
     around = find_surroundings(
         options["provider"], corefile=options["corefile"], nodefile=options["nodefile"], environment=os.environ
     )
-    nodes, allocation = around.nodes, around.allocation
+    nodes = around.nodes
     minimum, maximum = node_range(options["nodes"])
-    try:
-        placement = initial_placement(
-            around.starting,
-            processes=options["processes"] or (None if allocation is None else allocation.tasks),
-            minimum_nodes=around.own or minimum,
-            maximum_nodes=maximum,
-            processes_per_node=options["processes_per_node"],
-            rankfile=None if options["rankfile"] is None else read_rankfile(options["rankfile"]),
-        )
-    except ConfigurationError as error:
-        if around.own is None and options["corefile"] is None and options["nodefile"] is None:
-            raise ConfigurationError(
-                f"{error} (a --corefile describes more nodes or cores than this machine)"
-            ) from None
-        raise
+    placement = _start(around, options, minimum=minimum, maximum=maximum)
     report = None if options["report"] is None else Address.parse(options["report"], option="--report")
     if options["io_controller"] and report is None:
         raise ConfigurationError("--io-controller needs --report, where the controller is asked")
@@ -208,7 +194,7 @@ def job_options(script: Path, arguments: tuple[str, ...], options: dict[str, Any
         token=token_from(options["token_file"]),
         identifier=options["identifier"],
         quiet=options["quiet"],
-        allocation=allocation,
+        allocation=around.allocation,
         grant_timeout_s=options["grant_timeout"],
         grant_retries=options["grant_retries"],
         schedule=() if options["schedule"] is None else read_schedule(options["schedule"], nodes),
@@ -225,3 +211,22 @@ def job_options(script: Path, arguments: tuple[str, ...], options: dict[str, Any
         watts=watts_from(options["node_watts"], nodes),
         warm=options["warm"],
     )
+
+
+def _start(around: Surroundings, options: dict[str, Any], *, minimum: int, maximum: int | None) -> dict[str, int]:
+    """Return the ranks to start with on each node."""
+    try:
+        return initial_placement(
+            around.starting,
+            processes=options["processes"] or (None if around.allocation is None else around.allocation.tasks),
+            minimum_nodes=around.own or minimum,
+            maximum_nodes=maximum,
+            processes_per_node=options["processes_per_node"],
+            rankfile=None if options["rankfile"] is None else read_rankfile(options["rankfile"]),
+        )
+    except ConfigurationError as error:
+        if around.own is None and options["corefile"] is None and options["nodefile"] is None:
+            raise ConfigurationError(
+                f"{error} (a --corefile describes more nodes or cores than this machine)"
+            ) from None
+        raise
