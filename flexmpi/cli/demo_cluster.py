@@ -23,10 +23,11 @@ from flexmpi.errors import FlexMPIError
 from flexmpi.protocol.replies import HistoryList, HistoryRow, JobList, JobRow, NodeList
 from flexmpi.protocol.requests import History, Jobs, Nodes
 
-CORE_SECONDS = 16.0
+CORE_SECONDS = 20.0
 """Of each solver: together about twice that on two cores, and somewhat more where ranks share them."""
 START_LIMIT_S = 30.0
-LIMIT_S = 80.0
+LIMIT_S = 150.0
+"""How long all may take where the machine is busy with other things."""
 LOOK_S = 0.3
 RIGID_NODES = 2
 RIGID_S = 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,8 +31,10 @@ TOLERANCE = 1e-10
 LARGEST_ERROR = 1e-6
 ITERATIONS = 2_000
 """About what the solver needs to that tolerance."""
+TERMINATED = 128 + signal.SIGTERM
 WANTED_S = 7.0
-LIMIT_S = 55.0
+LIMIT_S = 120.0
+"""How long the solver may take where the machine is busy with other things."""
 
 
 def shipped(path: str) -> Path:
@@ -54,10 +57,10 @@ def chosen_intensity(core_seconds: float) -> int:
     product_s = computed(f"""
         import numpy, time
         A, x = numpy.ones(({ORDER}, {ORDER})), numpy.ones({ORDER})
-        start = time.perf_counter()
+        start = time.process_time()
         for _ in range(20):
             A @ x
-        print((time.perf_counter() - start) / 20)
+        print((time.process_time() - start) / 20)
     """)
     return max(1, round(core_seconds / ITERATIONS / product_s))
 
@@ -85,7 +88,8 @@ def show_one_job(console: Console) -> bool:
         error = solution_error(solution) if status == 0 else None
     done = [record for record in records if record["outcome"] == "done"]
     if error is None:
-        console.print(f"The solver ended with status {status}.", highlight=False)
+        late = f": it did not end within {LIMIT_S:g} s" if status == TERMINATED else ""
+        console.print(f"The solver ended with status {status}{late}.", highlight=False)
     else:
         console.print(f"Largest difference from a one-process numpy solve: {error:.1e}")
     right = error is not None and error < LARGEST_ERROR and len(done) == len(COMMANDS)
