@@ -29,7 +29,9 @@ if options.until_go:
 
 def linked(session: flexmpi.Session) -> bool:
     """Whether rank 0 is between the two steps; there is no public word for it."""
-    return bool(session.comm.bcast(session._agreement is not None and session._agreement._changeover.linked is not None))
+    return bool(
+        session.comm.bcast(session._agreement is not None and session._agreement._changeover.linked is not None)
+    )
 
 
 with flexmpi.session() as flex:
