@@ -14,10 +14,10 @@ METHOD = (
     "the newcomer's connecting and the iterations during the move count too."
 )
 LIMITS = (
-    "What moves ahead is taken in between iterations, in pieces of 1 MB; by ranks that compute, for a millisecond at most and "
+    "What moves ahead is taken in between iterations, in pieces of 4 MB; by ranks that compute, for a millisecond at most and "
     "the piece that is then on its way, so that a rank which stays and gets rows of 1000 MB needs a hundred iterations or more "
     "for them, however long these are. Nothing is taken in before the iteration in which ranks agree on the move.",
-    "The first change of a matrix also copies the arrays that the program has assigned to it, in such pieces too.",
+    "The first change of a matrix also copies the arrays that the program has assigned to it, in pieces of 1 MB.",
     "Meanwhile a rank has its old rows and its new ones, no more (a test looks at its memory): old rows are in use until the "
     "end, and those that stay are there once. In a matrix that the program has just assigned they are there twice.",
     "A change at a certain iteration, and one because a node is taken away, do not wait: all moves in the stall.",

@@ -22,8 +22,10 @@ from flexmpi.runtime.runs import Bytes, pieces
 
 SMALLEST_BYTES = 32 << 20
 """Constant data from this size on moves ahead; less is not worth a second stall."""
-PIECE_BYTES = 1 << 20
-"""Messages and copies are cut so small that taking one in holds up an iteration for a fraction of a millisecond."""
+PIECE_BYTES = 4 << 20
+"""Messages are cut so small that taking one in holds up an iteration for a millisecond or two; to begin many takes long, too."""
+COPY_BYTES = 1 << 20
+"""Copies of what was here before are cut smaller: new memory is found page by page then."""
 TAKE_IN_S = 1e-3
 """As soon as an iteration has been held up for so long, no more pieces are taken in before it."""
 POLL_S = 1e-3
@@ -53,10 +55,10 @@ class MoveAhead:
         self._receiving: list[MPI.Request] = []
         self._received: list[Incoming] = []
         self._at_once = at_once
-        limit_bytes = max(8, PIECE_BYTES // 8 * 8)
+        limit_bytes, copied_bytes = (max(8, size // 8 * 8) for size in (PIECE_BYTES, COPY_BYTES))
         for part in self._parts.values():
             for coming in part.incoming:
-                self._expected.extend(coming.pieces(limit_bytes))
+                self._expected.extend(coming.pieces(limit_bytes if isinstance(coming.source, int) else copied_bytes))
                 self.received_bytes += coming.target.nbytes if isinstance(coming.source, int) else 0
             for peer, run in part.sends:
                 self._outgoing += [(peer, piece) for piece in pieces(run, limit_bytes)]

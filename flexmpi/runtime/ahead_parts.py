@@ -60,6 +60,8 @@ class Part:
         All that its new block lacks.
     filled
         How often a matrix has been assigned here.
+    rooms
+        Where to get memory for what comes, and from which element to which.
     """
 
     obj: DistributedArray | DistributedCSR
@@ -70,12 +72,21 @@ class Part:
     sends: list[tuple[int, Bytes]] = field(default_factory=list)
     incoming: list[Incoming] = field(default_factory=list)
     filled: int = 0
+    rooms: list[tuple[Reservation, int, int]] = field(default_factory=list)
     _adopt: Callable[[], None] = lambda: None
 
     @property
     def current(self) -> bool:
         """Whether the program has assigned nothing to a matrix since the move began; else that must move."""
         return not isinstance(self.obj, DistributedCSR) or self.obj.filled == self.filled
+
+    def populate(self) -> None:
+        """Get the memory for what comes, as a rank that has nothing else to do.
+
+        Where it is found while others' pages are read, the computation of these stands still for 20 ms now and then.
+        """
+        for room, first, last in self.rooms:
+            room.populate(first, last)
 
     def adopt(self) -> None:
         """Take the new block, when all has arrived."""
@@ -178,6 +189,7 @@ def csr_part(obj: DistributedCSR, comm: MPI.Intracomm, old: Distribution, new: D
     by_rows = Places(held.start, wanted.start, 8)
     part.add(obj.indptr[1:], indptr[1:], by_rows, shift=lambda source: before[source] - first)
     indices, data = (room.part(first, last) for room in rooms)
+    part.rooms = [(room, first, last) for room in rooms]
     for present, coming in ((obj.indices, indices), (obj.data, data)):
         places = Places(before[rank], first, coming.itemsize, nonzero_of)
         part.add(present, coming, places, in_place=in_place)

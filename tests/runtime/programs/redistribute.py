@@ -176,7 +176,7 @@ def moves(seed: int) -> str:
 
 def ahead_of_time(seed: int) -> str:
     """Move all objects in small pieces while their old blocks are in use; some of it is dropped or overtaken before its end."""
-    ahead.PIECE_BYTES, ahead.TAKE_IN_S = 40, 0.0
+    ahead.PIECE_BYTES, ahead.COPY_BYTES, ahead.TAKE_IN_S = 40, 24, 0.0
     rng = np.random.default_rng(seed)
     taken = dropped = 0
     for rows in (0, 1, size - 1, 10, 57):
