@@ -84,12 +84,11 @@ class MoveAhead:
     def progress(self) -> bool:
         """Let messages go on, without waiting; True when all have arrived."""
         self._send()
-        end = perf_counter() + TAKE_IN_S
-        while MPI.Request.Testall(self._receiving):
+        end, enough = perf_counter() + TAKE_IN_S, False
+        while not enough and MPI.Request.Testall(self._receiving):
             self._arrived()
-            if not self._expected or perf_counter() > end:
-                break
             self._take_in(self._at_once)
+            enough = not self._expected or perf_counter() > end
         return MPI.Request.Testall(self._requests) and not self._receiving and not self._expected
 
     def finish(self) -> None:
