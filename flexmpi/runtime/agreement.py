@@ -273,7 +273,8 @@ class Agreement:
                         self._prepare(message)
                     case "withdraw":
                         self._registry.depopulate()
-                    case "port" | "welcome":
+                    # A port with an expectation is of newcomers that assemble; this rank could not.
+                    case "port" | "welcome" if message.get("expected") is None:
                         welcome = self._changeover.join(message)
                         if welcome is not None:
                             self._begin_with(welcome, loop)

@@ -165,11 +165,12 @@ def assemble(comm: MPI.Intracomm, link: Link, *, reconfiguration: int, position:
     MembershipError
         Some of them did not come.
     """
+    invitations = Invitations(link, reconfiguration)
     step = 1
     while step < count:
         if position % (2 * step):
+            invitation = invitations.await_for(position)
             position -= step
-            invitation = _await_port(link, reconfiguration)
             merged = connect(comm, link, invitation, timeout_s=ASSEMBLE_CONNECT_TIMEOUT_S)
             comm = _replaced(comm, merged)
         elif position + step < count:
@@ -180,6 +181,42 @@ def assemble(comm: MPI.Intracomm, link: Link, *, reconfiguration: int, position:
             comm = _replaced(comm, merged)
         step *= 2
     return comm
+
+
+class Invitations:
+    """The ports to which one of several worlds that assemble is to connect.
+
+    One of a later round may come first: to a rank whose world waits for another that has started late, from worlds that have
+    started early.
+
+    Parameters
+    ----------
+    link
+        This rank's own, so that none of a world's ranks polls while it waits.
+    reconfiguration
+        The number of that for which they assemble.
+    """
+
+    def __init__(self, link: Link, reconfiguration: int) -> None:
+        self._link = link
+        self._reconfiguration = reconfiguration
+        self._early: dict[int, Message] = {}
+
+    def await_for(self, position: int) -> Message:
+        """Sleep until the invitation is there of worlds from this position on.
+
+        Raises
+        ------
+        RankLeaves
+            This rank is not needed any more.
+        """
+        while position not in self._early:
+            message = self._link.await_reply("port", "release")
+            if message is None or message["kind"] == "release":
+                raise RankLeaves
+            if message["reconfiguration"] == self._reconfiguration and message["expected"] is not None:
+                self._early[message["expected"][0]] = message
+        return self._early.pop(position)
 
 
 def arrange(merged: MPI.Intracomm, newcomers: Sequence[int]) -> MPI.Intracomm:
@@ -222,17 +259,6 @@ def _await_newcomers(link: Link, reconfiguration: int, limit_s: float) -> str:
         if message["reconfiguration"] == reconfiguration:
             return "" if message["kind"] == "here" else "the newcomers are gone"
     return f"no newcomer connected within {limit_s:g} s"
-
-
-def _await_port(link: Link, reconfiguration: int) -> Message:
-    """Sleep until the port is known, every rank on its own link, so that none of them polls meanwhile.
-
-    It may have come already, while this rank still let others in.
-    """
-    while (message := link.await_reply("port", "release")) is not None and message["kind"] == "port":
-        if message["reconfiguration"] == reconfiguration:
-            return message
-    raise RankLeaves
 
 
 def _merge(bridge: MPI.Intercomm, *, high: bool) -> MPI.Intracomm:

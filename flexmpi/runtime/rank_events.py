@@ -162,7 +162,8 @@ class RankEvents:
         number, current = message["reconfiguration"], self._job.reconfigurer.current
         units = self._job.founders if number == 0 else current.units if current is not None else []
         awaited = self._job.roster.of_units(units, message["expected"])
-        self._job.tell(awaited, "port", reconfiguration=number, port=message["port"], acceptor=rank)
+        told = {name: message[name] for name in ("reconfiguration", "port", "expected")}
+        self._job.tell(awaited, "port", **told, acceptor=rank)
 
     def _on_here(self, rank: RankId, message: Message) -> None:
         """Tell who opened a port that newcomers are about to connect to it."""
