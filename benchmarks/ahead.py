@@ -16,7 +16,7 @@ METHOD = (
 LIMITS = (
     "What moves ahead is taken in between iterations, in pieces of 4 MB; by ranks that compute, for a millisecond at most and "
     "the piece that is then on its way, so that a rank which stays and gets rows of 1000 MB needs a hundred iterations or more "
-    "for them, however long these are. Nothing is taken in before the iteration in which ranks agree on the move.",
+    "for them, however long these are. In the iteration in which ranks agree on the move nothing is taken in.",
     "The first change of a matrix also copies the arrays that the program has assigned to it, in pieces of 1 MB.",
     "Meanwhile a rank has its old rows and its new ones, no more (a test looks at its memory): old rows are in use until the "
     "end, and those that stay are there once. In a matrix that the program has just assigned they are there twice.",
