@@ -91,7 +91,13 @@ def token_from(path: Path | None) -> str | None:
     metavar="NAME[:OBJECTIVE[:THRESHOLD]]",
     help="What the job does by itself, as command 1.  [default: triggered]",
 )
-@click.option("--policy-dry-run", is_flag=True, help="Say what a policy that predicts would do, and do not do it.")
+@click.option(
+    "--dry-run",
+    "--policy-dry-run",
+    "policy_dry_run",
+    is_flag=True,
+    help="Say what a policy that predicts would do, and do not do it; the job runs.",
+)
 @click.option(
     "--node-watts",
     multiple=True,

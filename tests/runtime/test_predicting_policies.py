@@ -72,7 +72,7 @@ def test_energy_moves_the_job_to_the_nodes_that_need_less(start: Start, corefile
 
 
 def test_a_dry_run_changes_nothing(start: Start, corefile: Path) -> None:
-    options = [f"--corefile={corefile}", "--interval=0.1s", "--policy=speedup:0.5", "--policy-dry-run", "-n1"]
+    options = [f"--corefile={corefile}", "--interval=0.1s", "--policy=speedup:0.5", "--dry-run", "-n1"]
     application = start(*options, TIMED, "--iterations=60")
     decision = application.wait_for("decision", worth_it=True)
     assert decision["dry_run"]
