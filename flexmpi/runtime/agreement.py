@@ -90,9 +90,7 @@ class Agreement:
     def begin_loop(self, loop: int, maximum: int) -> None:
         """Start a loop of at most so many iterations, as a rank of the application; its first is an agreement point."""
         self._loop, self._maximum, self.next_at, self._length = loop, maximum, 0, 0
-        if self._changeover.linked is not None:
-            # Before rows are shared anew, which gives back the memory that others are received into.
-            self._changeover.linked.move.finish()
+        self._changeover.finish_moving()
         if self._registry.share_by_cost(self.group.control):
             self.reconfigured()
         if loop == 0:

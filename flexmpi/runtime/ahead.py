@@ -63,6 +63,11 @@ class MoveAhead:
             for peer, run in part.sends:
                 self._outgoing += [(peer, piece) for piece in pieces(run, limit_bytes)]
 
+    def populate(self) -> None:
+        """Get the memory for what is to come, as a rank that has nothing else to do; rows that come meanwhile wait."""
+        for part in self._parts.values():
+            part.populate()
+
     def take(self, obj: DistributedArray | DistributedCSR, old: Distribution, new: Distribution) -> bool:
         """Give an object the rows that have come, if they are those of a move from ``old`` to ``new``; else they are dropped."""
         part = self._parts.pop(obj.name, None)

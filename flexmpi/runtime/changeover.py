@@ -62,6 +62,12 @@ class Changeover:
         if self.linked is not None and self.linked.progress():
             self._phase(self.linked.plan, "ahead")
 
+    def finish_moving(self) -> None:
+        """Wait for rows that still move, before all are shared anew, which gives back the memory that they are received into."""
+        if self.linked is not None and self.linked.moving:
+            self.linked.move.finish()
+            self.progress()
+
     def carry_out(self, plan: Plan, iteration: int, *, interval: int, counters: tuple[str, ...]) -> bool:
         """Carry a plan out, before ``iteration``, as a rank of the application; collective.
 
@@ -118,6 +124,9 @@ class Changeover:
         move = self._registry.move_ahead(bridge, plan.weights, distributions, newcomers=plan.newcomers)
         self.linked = ahead.Linked(plan, bridge, move, stall_s=perf_counter() - start)
         self._phase(plan, "linked")
+        # Newcomers have had memory for dense arrays since before they were let in; of matrices they know only now.
+        if bridge.rank in plan.newcomers:
+            move.populate()
 
     def unlink(self, *, why: str | None = None) -> None:
         """Let newcomers go that are connected but are not to join; collective."""

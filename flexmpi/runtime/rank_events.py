@@ -160,7 +160,9 @@ class RankEvents:
     def _on_port(self, rank: RankId, message: Message) -> None:
         """Pass a port on to those who are to connect to it, each of whom sleeps until it comes."""
         number, current = message["reconfiguration"], self._job.reconfigurer.current
-        units = self._job.founders if number == 0 else current.units if current is not None else []
+        if number and (current is None or current.number != number):
+            return  # Of a rank that comes too late.
+        units = self._job.founders if current is None or not number else current.units
         awaited = self._job.roster.of_units(units, message["expected"])
         told = {name: message[name] for name in ("reconfiguration", "port", "expected")}
         self._job.tell(awaited, "port", **told, acceptor=rank)

@@ -189,9 +189,6 @@ class Registry:
         possible = np.array([part.possible for part in parts], dtype=np.int64)
         comm.Allreduce(MPI.IN_PLACE, possible, op=MPI.MIN)
         moving = [part for part, everywhere in zip(parts, possible, strict=True) if everywhere]
-        # Newcomers have had memory for dense arrays since before they were let in; of matrices they know only now.
-        for part in moving if comm.rank in newcomers else ():
-            part.populate()
         return MoveAhead(
             comm,
             moving,

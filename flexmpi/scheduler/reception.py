@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
@@ -24,6 +25,8 @@ log = logging.getLogger("flexmpi.agent")
 
 AT_ONCE = 64
 """How many credentials are checked at the same time, at most."""
+REMEMBERED = 100
+"""How many refused messages are not logged again, the latest."""
 
 
 class Office(Protocol):
@@ -70,6 +73,7 @@ class Reception:
         self._desk = desk
         self._checking = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._refused: deque[tuple[bytes, str]] = deque(maxlen=REMEMBERED)
 
     def close(self) -> None:
         """Give up what is being answered."""
@@ -83,7 +87,7 @@ class Reception:
             try:
                 message = decode_to_agent(data)
             except MessageError as error:
-                log.warning("a message is refused: %s", error)
+                self._log_refusal(connection, str(error))
                 self._office.send(connection, Rejected(why=str(error)))
                 continue
             if isinstance(message, Register):
@@ -93,6 +97,12 @@ class Reception:
             else:
                 self._office.ledger.hear(message, connection=connection, now=self._office.now())
                 self._office.flush()
+
+    def _log_refusal(self, connection: bytes, why: str) -> None:
+        """Log once what the same peer does again and again: one of another release does, with each of its samples."""
+        if (connection, why) not in self._refused:
+            self._refused.append((connection, why))
+            log.warning("a message is refused: %s", why)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Do something beside the rest."""

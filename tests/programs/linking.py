@@ -1,6 +1,7 @@
 """Notices when constant rows move ahead of a change of ranks, and then does what ``--then`` says; checks its data all the time.
 
 ``--then=end``: end the application. ``next``: go on in the next loop. ``hold``: compute on for ever, until told otherwise.
+``short``: every loop ends in its first iteration, from the beginning until ranks have changed.
 With ``--until-go`` no rank takes rows for arrived before the file ``go`` appears.
 """
 
@@ -16,7 +17,7 @@ from flexmpi.runtime import ahead
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--folder", type=Path, required=True)
-parser.add_argument("--then", choices=["end", "next", "hold"], required=True)
+parser.add_argument("--then", choices=["end", "next", "hold", "short"], required=True)
 parser.add_argument("--until-go", action="store_true")
 options = parser.parse_args()
 ahead.SMALLEST_BYTES = 1
@@ -42,7 +43,8 @@ with flexmpi.session() as flex:
     if flex.starting:
         fixed.local[:] = np.array(fixed.rows)[:, None]
         sparse.assign(np.arange(len(sparse.rows) + 1), list(sparse.rows), np.array(sparse.rows, dtype=float))
-    for loop in range(2):
+    founding_size = flex.size
+    for loop in range(2 if options.then != "short" else 100_000_000):
         changed, size = False, flex.size
         for _ in flex.iterate(100_000_000):
             rows = fixed.rows
@@ -57,10 +59,12 @@ with flexmpi.session() as flex:
                     (options.folder / "linked").touch()
                 if options.then != "hold" and loop == 0:
                     break
+            if options.then == "short":
+                break
             if flex.size != size and loop == 1:
                 changed = True
                 break
-        if options.then == "end":
+        if options.then == "end" or (options.then == "short" and flex.size != founding_size):
             break
     if flex.rank == 0:
         print(f"all was right for {done.iterations} iterations; changed in loop 1: {changed}")

@@ -80,6 +80,14 @@ def test_what_has_moved_by_the_end_of_a_loop_is_taken_in_the_next(
     assert "changed in loop 1: True" in ended_well(application)
 
 
+def test_data_goes_on_moving_in_a_program_whose_loops_end_in_their_first_iteration(
+    start: Start, corefile: Path
+) -> None:
+    application = linking(start, corefile, "short", ranks=3)
+    assert application.change("6:lhost:-1")["outcome"] == "done"
+    assert "all was right" in ended_well(application)
+
+
 @pytest.mark.parametrize(("ranks", "command"), [GROWTH, SHRINK])
 def test_what_is_ordered_while_data_moves_is_done_after_that(
     start: Start, corefile: Path, ranks: int, command: str

@@ -74,6 +74,20 @@ def test_bytes_that_are_no_message_are_answered_and_change_nothing(tmp_path: Pat
     play(test)
 
 
+def test_what_one_peer_says_wrongly_again_and_again_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with a_world(tmp_path) as world:
+            person = world.person()
+            for data in (b"{", b"{", b'{"version": 9, "kind": "jobs"}', b"{"):
+                await person.connection.socket.send(data)
+                await person.reply()
+
+    play(test)
+    assert sum("a message is refused" in record.getMessage() for record in caplog.records) == 2
+
+
 def test_a_job_that_the_agent_does_not_know_is_asked_to_register(tmp_path: Path) -> None:
     async def test() -> None:
         async with a_world(tmp_path) as world:
