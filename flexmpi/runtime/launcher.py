@@ -288,12 +288,8 @@ class Launcher:
             await asyncio.wait(self._tasks, timeout=END_LIMIT_S)
         while processes.end_descendants():
             await asyncio.sleep(0.01)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        _remove(self._folder)
         self._clear_up()
-        if self._folder.parent.name.startswith(processes.FOLDER_PREFIX):
-            # The folder of a job on virtual nodes, which its supervisor can remove no more if it was killed.
-            with suppress(OSError):
-                self._folder.parent.rmdir()
 
     async def _hang_up(self) -> None:
         self._writer.close()
@@ -325,6 +321,14 @@ async def _shake_hands(reader: StreamReader, writer: StreamWriter, key: bytes) -
     return Frames(key, "launcher", nonces)
 
 
+def _remove(folder: Path) -> None:
+    """Remove a launcher's folder; if it is the last, also that of its job on virtual nodes, whose supervisor may be dead."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.parent.name.startswith(processes.FOLDER_PREFIX):
+        with suppress(OSError):
+            folder.parent.rmdir()
+
+
 def _remove_empty_output() -> None:
     """Remove the output file of a companion job if nothing was written there: there is one for each node that was added."""
     with suppress(OSError):
@@ -354,10 +358,10 @@ def main() -> None:
         asyncio.run(Launcher(options.node, folder, powercap).run(addresses, key, request=request))
         _remove_empty_output()
     except SystemExit:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         raise
     except (LinkError, OSError, EOFError) as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         sys.exit(f"flexmpi: node launcher of {options.node}: {error or type(error).__name__}")
 
 

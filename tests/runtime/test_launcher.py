@@ -256,6 +256,19 @@ def test_a_launcher_with_the_wrong_key_is_not_let_in_and_says_so(tmp_path: Path)
     asyncio.run(scenario())
 
 
+def test_the_last_launcher_of_a_job_removes_its_folder_also_if_it_has_never_reached_the_supervisor(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        of_the_job = tmp_path / "flexmpi-abc"
+        of_the_job.mkdir()
+        async with supervisor() as ours, launcher(ours, of_the_job / "1", key=bytes(32)) as process:
+            assert await status_of(process) == 1
+        assert not of_the_job.exists()
+
+    asyncio.run(scenario())
+
+
 def test_a_launcher_that_is_ended_before_its_supervisor_answers_leaves_no_folder(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         told = launcher_environment(1, [f"127.0.0.1:{silent.getsockname()[1]}"], b"key")
