@@ -93,7 +93,6 @@ def token_from(path: Path | None) -> str | None:
 )
 @click.option(
     "--dry-run",
-    "--policy-dry-run",
     "policy_dry_run",
     is_flag=True,
     help="Say what a policy that predicts would do, and do not do it; the job runs.",
@@ -180,7 +179,7 @@ def job_options(script: Path, arguments: tuple[str, ...], options: dict[str, Any
     )
     nodes = around.nodes
     minimum, maximum = node_range(options["nodes"])
-    placement = _start(around, options, minimum=minimum, maximum=maximum)
+    placement = _starting_placement(around, options, minimum=minimum, maximum=maximum)
     report = None if options["report"] is None else Address.parse(options["report"], option="--report")
     if options["io_controller"] and report is None:
         raise ConfigurationError("--io-controller needs --report, where the controller is asked")
@@ -219,7 +218,9 @@ def job_options(script: Path, arguments: tuple[str, ...], options: dict[str, Any
     )
 
 
-def _start(around: Surroundings, options: dict[str, Any], *, minimum: int, maximum: int | None) -> dict[str, int]:
+def _starting_placement(
+    around: Surroundings, options: dict[str, Any], *, minimum: int, maximum: int | None
+) -> dict[str, int]:
     """Return the ranks to start with on each node."""
     try:
         return initial_placement(
