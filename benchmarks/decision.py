@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.figures import Cell, Result, Spread, Table, Target
 from benchmarks.report import command
-from flexmpi.scheduler.optimiser import Choice, Instance, Solution, optimise
+from flexmpi.optimiser import Choice, Instance, Solution, optimise
 
 METHOD = (
     "Jobs of 16 sizes each share 100,000 nodes under a power cap of 98 % of what the nodes would draw in the mean, so that both "

@@ -13,9 +13,6 @@ import zmq.auth
 import zmq.auth.thread
 
 from flexmpi.protocol.auth import Identity, identify
-from flexmpi.protocol.contact import Card, publish
-from flexmpi.protocol.curve import secure_server, sender_key
-from flexmpi.protocol.keys import CurveKeys, agent_keys, local_key
 from flexmpi.protocol.messages import (
     Acknowledged,
     Done,
@@ -29,6 +26,9 @@ from flexmpi.protocol.messages import (
     decode_from_supervisor,
 )
 from flexmpi.protocol.wire import encode
+from flexmpi.trust.contact import Card, publish
+from flexmpi.trust.curve import secure_server, sender_key
+from flexmpi.trust.keys import CurveKeys, agent_keys, local_key
 
 LIMIT_S = 60.0
 

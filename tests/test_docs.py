@@ -12,7 +12,7 @@ from flexmpi import Session
 from flexmpi.cli.run import run
 from flexmpi.protocol.commands import COMMANDS
 from flexmpi.protocol.requests import Mode
-from flexmpi.scheduler.policies import POLICIES
+from flexmpi.scheduler.deciding.policies import POLICIES
 from tests.applications import REPOSITORY
 
 DOCS = REPOSITORY / "docs"

@@ -26,8 +26,8 @@ def agent(config: Path, check: bool) -> None:
     in which it records what it would do.
     """
     # Here, because no other command needs the agent's parts, which take a while to load.
-    from flexmpi.scheduler.service import serve
-    from flexmpi.scheduler.settings import AgentSettings
+    from flexmpi.scheduler.agent.service import serve
+    from flexmpi.scheduler.agent.settings import AgentSettings
 
     settings = AgentSettings.read(config)
     if check:

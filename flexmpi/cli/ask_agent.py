@@ -18,12 +18,12 @@ import zmq
 from pydantic import ValidationError
 
 from flexmpi.errors import ConfigurationError, LinkError, MessageError
-from flexmpi.protocol.agent_folder import CARD_NAME, DEFAULT_FOLDER, NO_AGENT, VARIABLE, agent_folder, has_card
-from flexmpi.protocol.contact import Connection, read_contact
 from flexmpi.protocol.messages import Rejected
 from flexmpi.protocol.replies import Reply, decode_reply
 from flexmpi.protocol.requests import AnyRequest
 from flexmpi.protocol.wire import Message, complaint, encode
+from flexmpi.trust.agent_folder import CARD_NAME, DEFAULT_FOLDER, NO_AGENT, VARIABLE, agent_folder, has_card
+from flexmpi.trust.contact import Connection, read_contact
 
 ANSWER_LIMIT_S = 10
 REFUSED = 1

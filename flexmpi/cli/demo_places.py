@@ -14,9 +14,9 @@ from rich.console import Console
 
 from flexmpi.cli.ask_agent import Agent
 from flexmpi.errors import FlexMPIError
-from flexmpi.protocol.agent_folder import VARIABLE
 from flexmpi.protocol.replies import Accepted
 from flexmpi.protocol.requests import Submit
+from flexmpi.trust.agent_folder import VARIABLE
 
 NODES = 4
 HYSTERESIS = "[hysteresis]\ncool_down_s = 1\nsettle_s = 0.5\n"

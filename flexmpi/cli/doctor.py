@@ -18,9 +18,9 @@ from pathlib import Path
 import click
 
 from flexmpi.errors import AuthenticationError
-from flexmpi.protocol.munge import Munge
 from flexmpi.runtime.counters import parse_probe, probe_command
 from flexmpi.runtime.energy import POWERCAP, EnergyMeter
+from flexmpi.trust.munge import Munge
 
 LIMIT_S = 60.0
 EVENT = "PAPI_TOT_INS"

@@ -10,9 +10,9 @@ import click
 from flexmpi.cli.ask_agent import STATUSES, agent_options, connected
 from flexmpi.cli.fields import duration
 from flexmpi.cli.tables import Field, ending, print_rows, style_of, style_options
+from flexmpi.cluster.hostlists import fold_hosts
 from flexmpi.protocol.replies import Alternative, Explanation, Figure
 from flexmpi.protocol.requests import Explain
-from flexmpi.scheduler.hostlists import fold_hosts
 
 
 def _optional(value: float | None) -> str | None:

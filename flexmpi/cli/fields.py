@@ -10,9 +10,9 @@ from typing import Any
 from rich.filesize import decimal
 
 from flexmpi.cli.tables import Field
+from flexmpi.cluster.hostlists import fold_hosts
 from flexmpi.protocol.messages import Cost
 from flexmpi.protocol.replies import HistoryRow, JobRow, NodeRow
-from flexmpi.scheduler.hostlists import fold_hosts
 
 JOB_SHOWN = "job,name,user,state,size,ranks,node_hours,nodes,why"
 NODE_SHOWN = "node,count,cores,state,job,why"

@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from flexmpi.cli.changes import CHANGE_ENDING, carry_out, change_options
+from flexmpi.cluster.hostlists import expand_hosts
 from flexmpi.errors import ConfigurationError, ManagerError
 from flexmpi.protocol.requests import Balance, Expand, Shrink, Stop
-from flexmpi.scheduler.hostlists import expand_hosts
 
 
 def how_many_or_which(text: str | None) -> dict[str, Any]:

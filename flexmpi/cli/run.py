@@ -13,7 +13,6 @@ import click
 from flexmpi.cli.policy_options import policy_from, watts_from
 from flexmpi.configuration import read_rankfile, read_schedule
 from flexmpi.errors import ConfigurationError
-from flexmpi.protocol.agent_folder import wanted_agent
 from flexmpi.runtime.eventlog import EventLog
 from flexmpi.runtime.interval import Interval
 from flexmpi.runtime.job import JobOptions, Limits
@@ -22,6 +21,7 @@ from flexmpi.runtime.monitoring import parse_counters
 from flexmpi.runtime.placement import initial_placement
 from flexmpi.runtime.supervisor import Supervisor
 from flexmpi.runtime.surroundings import Surroundings, find_surroundings
+from flexmpi.trust.agent_folder import wanted_agent
 
 FILE = click.Path(path_type=Path)
 POSITIVE = click.IntRange(min=1)

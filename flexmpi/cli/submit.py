@@ -16,9 +16,9 @@ from flexmpi.cli.ask_agent import asked_folder
 from flexmpi.cli.changes import CHANGE_ENDING, carry_out, change_options
 from flexmpi.cli.run import node_range
 from flexmpi.errors import ConfigurationError
-from flexmpi.protocol.agent_folder import VARIABLE
 from flexmpi.protocol.requests import Submit
-from flexmpi.protocol.slurm_commands import slurm_environment
+from flexmpi.slurm.commands import slurm_environment
+from flexmpi.trust.agent_folder import VARIABLE
 
 STANDARD_INPUT = "-"
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)

@@ -38,7 +38,7 @@ class Signed:
 
 
 class Authority(Protocol):
-    """What vouches that a user of this system made a payload: `flexmpi.protocol.munge.Munge` or a `SharedKey`."""
+    """What vouches that a user of this system made a payload: `flexmpi.trust.munge.Munge` or a `SharedKey`."""
 
     def sign(self, payload: str) -> str:
         """Return a credential for a payload, made by this process's user.

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from flexmpi.cluster.submission import Submission
 from flexmpi.protocol.auth import Action
 from flexmpi.protocol.messages import FromSupervisor, NodeNames
-from flexmpi.protocol.slurm_commands import Submission
 from flexmpi.protocol.wire import (
     Credential,
     JobName,

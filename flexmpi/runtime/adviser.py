@@ -18,6 +18,7 @@ from flexmpi.models.estimate import Refusal
 from flexmpi.models.job import JobModel
 from flexmpi.models.power import Power, Watts
 from flexmpi.models.price import Price
+from flexmpi.optimiser import Combination, NodeClass, Search, combine
 from flexmpi.protocol.frames import Message
 from flexmpi.runtime.alternatives import Alternative, Situation, Unknown, alternatives, compared
 from flexmpi.runtime.energy import EnergyReading
@@ -34,7 +35,6 @@ from flexmpi.runtime.report import IntervalReport
 from flexmpi.runtime.roster import RankId, Roster
 from flexmpi.runtime.schedule import Planned, parts_of_growth
 from flexmpi.runtime.volumes import Volumes
-from flexmpi.scheduler.optimiser import Combination, NodeClass, Search, combine
 
 PATIENCE = 2
 """Decisions in a row that must want the same direction, so that a single disturbance starts no process."""

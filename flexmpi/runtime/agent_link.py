@@ -22,8 +22,6 @@ from pydantic import ValidationError
 from zmq.utils.monitor import recv_monitor_message
 
 from flexmpi.errors import CommandError, FlexMPIError, MessageError
-from flexmpi.protocol.agent_folder import CARD_NAME, PUBLIC_NAME
-from flexmpi.protocol.contact import Connection, Contact, read_contact
 from flexmpi.protocol.messages import Energies, FromSupervisor, Held, NodeEnergy, Sample
 from flexmpi.protocol.wire import complaint, encode
 from flexmpi.runtime.agent_conversation import (
@@ -45,6 +43,8 @@ from flexmpi.runtime.job import Application
 from flexmpi.runtime.report import IntervalReport
 from flexmpi.runtime.services import Services
 from flexmpi.runtime.tasks import Tasks, in_thread
+from flexmpi.trust.agent_folder import CARD_NAME, PUBLIC_NAME
+from flexmpi.trust.contact import Connection, Contact, read_contact
 
 TICK_S = 0.5
 LOOK_S = 2.0

@@ -14,7 +14,7 @@ from flexmpi.runtime.policies import JobPolicy
 from flexmpi.runtime.reconfiguration import Reconfiguration
 from flexmpi.runtime.report import IntervalReport
 from flexmpi.runtime.roster import RankId, Roster
-from flexmpi.runtime.slurm_facts import Allocation
+from flexmpi.slurm.own_job import Allocation
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Nodes from Slurm: an added node is one ordinary Slurm job whose script is the node launcher.
 
 Only ``sbatch``, ``scancel`` and reading are used, with the user's own rights, and one ``scontrol update`` to give back a node of
-the first allocation. What Slurm prints is parsed in ``slurm_facts``, what ``sbatch`` is given is built in
+the first allocation. What Slurm prints is read, and what ``sbatch`` is given is built, in
 ``protocol/slurm_commands``.
 """
 
@@ -14,7 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from flexmpi.errors import ConfigurationError, ManagerError, MembershipError
-from flexmpi.protocol.slurm_commands import (
+from flexmpi.runtime import between_nodes
+from flexmpi.runtime.companion import companion
+from flexmpi.runtime.providers import LocalProvider, launcher_command, launcher_environment
+from flexmpi.slurm.commands import (
     job_number,
     quoted,
     sbatch_command,
@@ -22,9 +25,7 @@ from flexmpi.protocol.slurm_commands import (
     sbatch_input,
     slurm_environment,
 )
-from flexmpi.runtime import between_nodes
-from flexmpi.runtime.providers import LocalProvider, launcher_command, launcher_environment
-from flexmpi.runtime.slurm_facts import PARENT_FORMAT, Allocation, companion, own_fields, parse_time_left
+from flexmpi.slurm.own_job import PARENT_FORMAT, Allocation, own_fields, parse_time_left
 
 COMMAND_LIMIT_S = 20.0
 END_LIMIT_S = 5.0

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from flexmpi.configuration import Node, parse_platform, platform_nodes
 from flexmpi.errors import ConfigurationError
+from flexmpi.runtime.allocation import read_allocation
 from flexmpi.runtime.job import Identity
-from flexmpi.runtime.slurm_facts import Allocation, read_allocation
+from flexmpi.slurm.own_job import Allocation
 
 PLATFORM = "FLEXMPI_JOB_PLATFORM"
 NODES = "FLEXMPI_JOB_NODES"

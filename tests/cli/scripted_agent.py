@@ -13,11 +13,11 @@ import zmq
 import zmq.asyncio
 
 from flexmpi.protocol.auth import Identity, identify
-from flexmpi.protocol.contact import Card, publish
-from flexmpi.protocol.curve import admit_clients, secure_server, sender_key
-from flexmpi.protocol.keys import agent_keys, local_key
 from flexmpi.protocol.requests import AnyRequest, decode_request
 from flexmpi.protocol.wire import Message, encode
+from flexmpi.trust.contact import Card, publish
+from flexmpi.trust.curve import admit_clients, secure_server, sender_key
+from flexmpi.trust.keys import agent_keys, local_key
 
 LIMIT_S = 60.0
 LOOK_S = 0.02

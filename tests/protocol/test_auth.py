@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from flexmpi.errors import AuthenticationError
 from flexmpi.protocol import auth
 from flexmpi.protocol.auth import Action, Identity, SharedKey, Signed, check_payload, identify, may, payload_of, prove
-from flexmpi.protocol.keys import CurveKeys, agent_keys, agent_public_key, local_key
-from flexmpi.protocol.munge import Munge, parse_unmunge
+from flexmpi.trust.keys import CurveKeys, agent_keys, agent_public_key, local_key
+from flexmpi.trust.munge import Munge, parse_unmunge
 
 bounded = settings(derandomize=True, deadline=None, max_examples=200)
 

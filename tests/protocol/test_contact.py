@@ -11,12 +11,12 @@ import zmq
 import zmq.asyncio
 
 from flexmpi.errors import AuthenticationError, ConfigurationError, FlexMPIError
-from flexmpi.protocol.agent_folder import DEFAULT_FOLDER, agent_folder, wanted_agent
 from flexmpi.protocol.auth import Identity, identify
-from flexmpi.protocol.contact import Card, publish, read_contact
-from flexmpi.protocol.curve import admit_clients, secure_server, sender_key
-from flexmpi.protocol.keys import agent_keys, local_key
-from flexmpi.protocol.munge import Munge
+from flexmpi.trust.agent_folder import DEFAULT_FOLDER, agent_folder, wanted_agent
+from flexmpi.trust.contact import Card, publish, read_contact
+from flexmpi.trust.curve import admit_clients, secure_server, sender_key
+from flexmpi.trust.keys import agent_keys, local_key
+from flexmpi.trust.munge import Munge
 
 LIMIT_S = 20.0
 LOCAL = Card(address="tcp://127.0.0.1:7000", authority="local")
@@ -169,7 +169,7 @@ def test_the_folder_is_the_options_else_the_environments_else_the_usual_one(fold
 def test_a_job_follows_an_agent_that_is_named_or_one_that_is_at_the_usual_place(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flexmpi.protocol.agent_folder.DEFAULT_FOLDER", folder)
+    monkeypatch.setattr("flexmpi.trust.agent_folder.DEFAULT_FOLDER", folder)
     assert wanted_agent(None, {}, in_a_job=True) is None
     for in_a_job in (False, True):
         assert wanted_agent(str(folder), {}, in_a_job=in_a_job) == folder
@@ -181,7 +181,7 @@ def test_a_job_follows_an_agent_that_is_named_or_one_that_is_at_the_usual_place(
 
 
 def test_choosing_the_folder_loads_neither_zmq_nor_pydantic() -> None:
-    code = "import sys, flexmpi.protocol.agent_folder; sys.exit(bool({'zmq', 'pydantic'} & set(sys.modules)))"
+    code = "import sys, flexmpi.trust.agent_folder; sys.exit(bool({'zmq', 'pydantic'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 

@@ -12,10 +12,10 @@ from zmq.utils.monitor import recv_monitor_message
 
 from flexmpi.errors import AuthenticationError
 from flexmpi.protocol.auth import Identity, SharedKey, identify, prove
-from flexmpi.protocol.curve import admit_clients, secure_client, secure_server, sender_key
-from flexmpi.protocol.keys import CurveKeys
 from flexmpi.protocol.messages import Registered, Unknown, decode_from_agent
 from flexmpi.protocol.wire import LARGEST_MESSAGE_BYTES, encode
+from flexmpi.trust.curve import admit_clients, secure_client, secure_server, sender_key
+from flexmpi.trust.keys import CurveKeys
 
 LIMIT_S = 20.0
 SUCCEEDED = zmq.Event.HANDSHAKE_SUCCEEDED

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from flexmpi.cluster.submission import Submission
 from flexmpi.errors import ConfigurationError, MessageError
 from flexmpi.protocol import messages, replies, requests, wire
 from flexmpi.protocol.auth import Action
@@ -16,7 +17,6 @@ from flexmpi.protocol.fence import Fence
 from flexmpi.protocol.messages import decode_from_agent, decode_from_supervisor
 from flexmpi.protocol.replies import decode_reply
 from flexmpi.protocol.requests import decode_request
-from flexmpi.protocol.slurm_commands import Submission
 from flexmpi.protocol.wire import LARGEST_MESSAGE_BYTES, Message, encode
 from tests.protocol.every_message import FROM_AGENT, FROM_SUPERVISOR, REPLIES, REQUESTS, texts
 

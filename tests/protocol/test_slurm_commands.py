@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flexmpi.cluster.submission import Submission
 from flexmpi.errors import ConfigurationError, ManagerError
-from flexmpi.protocol.slurm_commands import (
-    Submission,
+from flexmpi.slurm.commands import (
     job_number,
     quoted,
     refusal_to_cancel,

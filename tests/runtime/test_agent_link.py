@@ -11,8 +11,6 @@ import pytest
 
 from flexmpi.configuration import Node, platform_text
 from flexmpi.protocol.auth import Identity
-from flexmpi.protocol.contact import Card, publish
-from flexmpi.protocol.keys import CurveKeys
 from flexmpi.protocol.messages import (
     Acknowledged,
     Balance,
@@ -30,6 +28,8 @@ from flexmpi.protocol.messages import (
     Unknown,
     Withdraw,
 )
+from flexmpi.trust.contact import Card, publish
+from flexmpi.trust.keys import CurveKeys
 from tests.agents import ScriptedAgent
 from tests.applications import PROGRAMS, Application, wait_until
 

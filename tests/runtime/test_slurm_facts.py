@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from flexmpi.errors import ConfigurationError
-from flexmpi.protocol.slurm_commands import sbatch_command, sbatch_input
-from flexmpi.runtime.slurm_facts import SEPARATOR, ParentJob, companion, parse_counts, parse_parent, parse_time_left
+from flexmpi.runtime.companion import companion
+from flexmpi.slurm.commands import sbatch_command, sbatch_input
+from flexmpi.slurm.own_job import SEPARATOR, ParentJob, parse_counts, parse_parent, parse_time_left
 
 LINE = SEPARATOR.join(
     ("7", "main", "physics", "normal", "ours", "intel|amd", "gres:gpu:2,gres:disk:1", "1-02:03:04", "/home/u/run")

@@ -9,15 +9,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from flexmpi.cluster.submission import Submission
 from flexmpi.configuration import Node
-from flexmpi.protocol.contact import Card, publish
-from flexmpi.protocol.keys import agent_keys, local_key
-from flexmpi.protocol.slurm_commands import Submission
-from flexmpi.scheduler.agent import Agent
-from flexmpi.scheduler.journal import Journal
+from flexmpi.scheduler.agent.agent import Agent
+from flexmpi.scheduler.agent.server import Server
+from flexmpi.scheduler.agent.settings import AgentSettings
 from flexmpi.scheduler.managers.local import LocalManager
-from flexmpi.scheduler.server import Server
-from flexmpi.scheduler.settings import AgentSettings
+from flexmpi.scheduler.ordering.journal import Journal
+from flexmpi.trust.contact import Card, publish
+from flexmpi.trust.keys import agent_keys, local_key
 from tests.scheduler.scripted_job import LIMIT_S, Person, ScriptedJob
 
 NODES = tuple(Node(f"node{number}", 4, alias="node") for number in range(6))

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from flexmpi.cluster.state import Job, Snapshot
 from flexmpi.errors import ManagerError
 from flexmpi.scheduler.managers import ResourceManager, Submission
-from flexmpi.scheduler.state import Job, Snapshot
 from tests.applications import wait_until
 
 LIMIT_S = 60.0

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import zmq.asyncio
 
-from flexmpi.protocol.contact import read_contact
 from flexmpi.protocol.messages import (
     Acknowledged,
     Cost,
@@ -28,6 +27,7 @@ from flexmpi.protocol.messages import (
 from flexmpi.protocol.replies import Reply, decode_reply
 from flexmpi.protocol.requests import Request
 from flexmpi.protocol.wire import Message, encode
+from flexmpi.trust.contact import read_contact
 
 LIMIT_S = 30.0
 COST = Cost(start_s=0.3, join_s=0.011, balance_s=0.0, move_s=0.003, part_s=0.0, stall_s=0.015, moved_bytes=1000)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flexmpi.protocol.messages import Rejected, Unknown
-from flexmpi.scheduler.journal import Entry, Journal
+from flexmpi.scheduler.ordering.journal import Entry, Journal
 from tests.scheduler.agent_world import a_world, play
 from tests.scheduler.scripted_job import LIMIT_S
 
@@ -38,7 +38,7 @@ def test_a_job_is_registered_by_its_owner_only_and_only_if_the_manager_knows_it(
 
 
 def test_the_agent_shows_that_it_lives_between_ticks_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flexmpi.scheduler.agent.LONGEST_SILENCE_S", 0.01)
+    monkeypatch.setattr("flexmpi.scheduler.agent.agent.LONGEST_SILENCE_S", 0.01)
 
     async def test() -> None:
         signs = asyncio.Semaphore(0)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from flexmpi.cluster.state import Snapshot
 from flexmpi.errors import ConfigurationError
 from flexmpi.protocol.messages import Done, NodeEnergy, Rejected, Resize, Withdraw
 from flexmpi.protocol.replies import (
@@ -29,7 +30,6 @@ from flexmpi.protocol.requests import (
 )
 from flexmpi.protocol.requests import Stop as StopRequest
 from flexmpi.scheduler.managers.local import LocalManager
-from flexmpi.scheduler.state import Snapshot
 from tests.scheduler.agent_world import NODES, WATTS, World, a_world, play, started
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from flexmpi.cluster.submission import Submission
 from flexmpi.protocol.auth import Identity, SharedKey
 from flexmpi.protocol.messages import Done, Failed, Rejected, Resize, Stop
 from flexmpi.protocol.replies import (
@@ -29,10 +30,9 @@ from flexmpi.protocol.requests import (
     Submit,
 )
 from flexmpi.protocol.requests import Stop as StopRequest
-from flexmpi.protocol.slurm_commands import Submission
-from flexmpi.scheduler import desk
-from flexmpi.scheduler.elastic import Decision, View
-from flexmpi.scheduler.policies import POLICIES
+from flexmpi.scheduler.deciding.elastic import Decision, View
+from flexmpi.scheduler.deciding.policies import POLICIES
+from flexmpi.scheduler.requests import desk
 from tests.scheduler.agent_world import WAITS, a_world, play
 from tests.scheduler.scripted_job import LIMIT_S
 

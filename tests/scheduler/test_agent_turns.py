@@ -9,7 +9,7 @@ from flexmpi.protocol.messages import Stop as StopCommand
 from flexmpi.protocol.replies import Accepted, HistoryList, JobList
 from flexmpi.protocol.requests import Balance as BalanceRequest
 from flexmpi.protocol.requests import Expand, History, Jobs, SetMode, Shrink, Stop
-from flexmpi.scheduler.turns import LONGEST_LINE
+from flexmpi.scheduler.requests.turns import LONGEST_LINE
 from tests.scheduler.agent_world import World, a_world, play
 from tests.scheduler.scripted_job import Person, ScriptedJob
 

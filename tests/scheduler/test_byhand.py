@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from flexmpi.errors import CommandError
 from flexmpi.protocol.requests import Expand, Shrink
-from flexmpi.scheduler.byhand import as_after, expansion, now_of, shrinking, takes_back
-from flexmpi.scheduler.elastic import Decision, ElasticJob, View
+from flexmpi.scheduler.deciding.elastic import Decision, ElasticJob, View
+from flexmpi.scheduler.requests.byhand import as_after, expansion, now_of, shrinking, takes_back
 from tests.scheduler.policies.test_policies import NODES, job, view
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from flexmpi.protocol.requests import Mode
-from flexmpi.scheduler.deciding import (
+from flexmpi.scheduler.deciding.deciding import (
     LONGEST_REST_S,
     REST,
     SWITCHED_OFF,
@@ -18,9 +18,9 @@ from flexmpi.scheduler.deciding import (
     decided_already,
     still_right,
 )
-from flexmpi.scheduler.elastic import Decision, View
-from flexmpi.scheduler.power import Power, Watts
-from flexmpi.scheduler.view import Bounds
+from flexmpi.scheduler.deciding.elastic import Decision, View
+from flexmpi.scheduler.deciding.power import Power, Watts
+from flexmpi.scheduler.deciding.view import Bounds
 from tests.scheduler.policies.forecasts import forecast_of
 from tests.scheduler.policies.test_policies import NODES, job, view, waiting
 from tests.scheduler.policies.test_withdrawing import growing

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flexmpi.models.estimate import Refusal
-from flexmpi.scheduler.forecast import KEPT_SAMPLES, KEPT_SIZES, MINIMUM_SAMPLES, SKIPPED, Forecast, Samples
+from flexmpi.models.forecast import KEPT_SAMPLES, KEPT_SIZES, MINIMUM_SAMPLES, SKIPPED, Forecast, Samples
 
 
 def names(count: int) -> list[str]:

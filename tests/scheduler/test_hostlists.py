@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flexmpi.cluster.hostlists import expand_hosts, fold_hosts
 from flexmpi.errors import ManagerError
-from flexmpi.scheduler.hostlists import expand_hosts, fold_hosts
 
 BOUNDED = settings(derandomize=True, deadline=None, max_examples=200)
 

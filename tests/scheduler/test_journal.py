@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from flexmpi.errors import JournalError
 from flexmpi.protocol.messages import Cost
 from flexmpi.protocol.replies import HistoryRow
-from flexmpi.scheduler.journal import LARGEST_BELIEVED_EPOCH, Entry, Journal, fresh_id
+from flexmpi.scheduler.ordering.journal import LARGEST_BELIEVED_EPOCH, Entry, Journal, fresh_id
 from tests.protocol.every_message import costs, integers, names, numbers, seconds, texts, uids
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -396,7 +396,7 @@ def test_a_journal_of_another_user_is_refused(path):
     lines = (
         "import os, sys",
         "from pathlib import Path",
-        "from flexmpi.scheduler.journal import Journal",
+        "from flexmpi.scheduler.ordering.journal import Journal",
         "os.setuid(65534)",
         "Journal.open(Path(sys.argv[1]))",
     )

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flexmpi.cluster.state import Job, JobState, Node, NodeState, Snapshot
 from flexmpi.protocol.fence import Fence
 from flexmpi.protocol.messages import (
     Acknowledged,
@@ -25,12 +26,11 @@ from flexmpi.protocol.messages import (
     Withdraw,
 )
 from flexmpi.protocol.messages import Sample as SampleMessage
-from flexmpi.scheduler.deciding import Question, decide
-from flexmpi.scheduler.ledger import Ledger, Timing
-from flexmpi.scheduler.orders import Order, Stage
-from flexmpi.scheduler.state import Job, JobState, Node, NodeState, Snapshot
-from flexmpi.scheduler.supply import Territory
-from flexmpi.scheduler.view import Bounds, build_view, free_nodes, still_free
+from flexmpi.scheduler.deciding.deciding import Question, decide
+from flexmpi.scheduler.deciding.supply import Territory
+from flexmpi.scheduler.deciding.view import Bounds, build_view, free_nodes, still_free
+from flexmpi.scheduler.jobs.ledger import Ledger, Timing
+from flexmpi.scheduler.jobs.orders import Order, Stage
 
 TIMING = Timing(acknowledge_s=2.0, limit_s=120.0, silent_s=30.0, cool_down_s=0.0, retry_s=5.0)
 NODES = tuple(f"node{number}" for number in range(6))

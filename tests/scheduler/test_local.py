@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from flexmpi.cluster.state import JobState
+from flexmpi.cluster.submission import Submission
 from flexmpi.configuration import Node, platform_text
 from flexmpi.errors import ManagerError
-from flexmpi.protocol.slurm_commands import Submission
 from flexmpi.scheduler.managers.local import REMEMBERED, LocalManager
-from flexmpi.scheduler.state import JobState
 from tests.applications import wait_until
 from tests.scheduler.managed import HELD, Managed
 

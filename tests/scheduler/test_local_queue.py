@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flexmpi.cluster.state import Job, JobState
+from flexmpi.cluster.submission import Submission
 from flexmpi.configuration import Node
 from flexmpi.errors import ManagerError
-from flexmpi.protocol.slurm_commands import Submission
 from flexmpi.scheduler.managers.local_environment import output_name
 from flexmpi.scheduler.managers.local_queue import choose_nodes, first_to_start, parse_array, require_possible
-from flexmpi.scheduler.state import Job, JobState
 
 BOUNDED = settings(derandomize=True, deadline=None, max_examples=200)
 NODES = (Node("a", 4, "big"), Node("b", 2, "small"), Node("c", 2, "small"))

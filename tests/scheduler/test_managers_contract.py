@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from flexmpi.cluster.state import JobState, NodeState
 from flexmpi.scheduler.managers import Submission
-from flexmpi.scheduler.state import JobState, NodeState
 from tests.applications import wait_until
 from tests.scheduler.managed import Managed
 

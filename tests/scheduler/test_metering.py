@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flexmpi.cluster.state import Job, JobState, Node, NodeState, Snapshot
 from flexmpi.models.power import KEPT, MINIMUM_SAMPLES
 from flexmpi.protocol.messages import MOST_WATTS, NodeEnergy, NodeRanks, Register
-from flexmpi.scheduler.ledger import Member
-from flexmpi.scheduler.metering import ALIKE, Metering, credible
-from flexmpi.scheduler.power import Power, Watts
-from flexmpi.scheduler.settings import AgentSettings
-from flexmpi.scheduler.state import Job, JobState, Node, NodeState, Snapshot
+from flexmpi.scheduler.agent.settings import AgentSettings
+from flexmpi.scheduler.deciding.metering import ALIKE, Metering, credible
+from flexmpi.scheduler.deciding.power import Power, Watts
+from flexmpi.scheduler.jobs.ledger import Member
 
 DECLARED = Watts(80.0, 160.0)
 CLASSES = {"power": {"classes": ({"nodes": "node[0-1]", "idle_w": 80.0, "dynamic_w": 160.0},)}}

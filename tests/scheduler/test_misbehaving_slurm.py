@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from flexmpi.cluster.submission import Submission
 from flexmpi.errors import ManagerError
-from flexmpi.protocol.slurm_commands import Submission
 from flexmpi.scheduler.managers.slurm_cli import SlurmCli
 from tests.scheduler.shims import HANGS, Shims
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flexmpi.scheduler.notify import notify
+from flexmpi.scheduler.agent.notify import notify
 
 LIMIT_S = 30
 

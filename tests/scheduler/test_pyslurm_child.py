@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from flexmpi.cluster.state import JobState, NodeState
+from flexmpi.cluster.submission import Submission
 from flexmpi.errors import ManagerError
-from flexmpi.protocol.slurm_commands import Submission
 from flexmpi.scheduler.managers.pyslurm_process import require_configuration
-from flexmpi.scheduler.managers.pyslurm_records import parse_snapshot, submission_options
 from flexmpi.scheduler.managers.slurm_pyslurm import CHILD, SlurmPyslurm
-from flexmpi.scheduler.state import JobState, NodeState
+from flexmpi.slurm.pyslurm_records import parse_snapshot, submission_options
 from tests.applications import wait_until
 from tests.scheduler.shims import Shims
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from flexmpi.scheduler.agent import LONGEST_SILENCE_S
-from flexmpi.scheduler.settings import AgentSettings
+from flexmpi.scheduler.agent.agent import LONGEST_SILENCE_S
+from flexmpi.scheduler.agent.settings import AgentSettings
 from tests.applications import REPOSITORY
 
 UNIT = REPOSITORY / "slurm/flexmpi-agent.service"

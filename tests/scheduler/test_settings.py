@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flexmpi.errors import ConfigurationError
-from flexmpi.scheduler.settings import SECTIONS, AgentSettings, PowerClass
-from flexmpi.scheduler.settings_pages import PAGES, render_reference, render_sample
+from flexmpi.scheduler.agent.settings import SECTIONS, AgentSettings, PowerClass
+from flexmpi.scheduler.agent.settings_pages import PAGES, render_reference, render_sample
 from tests.applications import REPOSITORY
 
 BOUNDED = settings(derandomize=True, deadline=None, max_examples=200)
@@ -229,4 +229,4 @@ def test_every_field_is_described():
 
 @pytest.mark.parametrize("page", PAGES)
 def test_sample_and_reference_are_those_of_the_code(page):
-    assert (REPOSITORY / page).read_text() == PAGES[page](), "run: python -m flexmpi.scheduler.settings_pages"
+    assert (REPOSITORY / page).read_text() == PAGES[page](), "run: python -m flexmpi.scheduler.agent.settings_pages"

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from flexmpi.cluster.hostlists import expand_hosts
+from flexmpi.cluster.state import Snapshot
+from flexmpi.cluster.submission import Submission
 from flexmpi.errors import ManagerError
-from flexmpi.protocol.slurm_commands import Submission
-from flexmpi.scheduler.hostlists import expand_hosts
 from flexmpi.scheduler.managers.slurm_cli import SlurmCli
-from flexmpi.scheduler.state import Snapshot
 from tests.scheduler.managed import HELD, Managed
 from tests.slurm.clusters import Cluster
 

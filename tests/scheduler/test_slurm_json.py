@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flexmpi.cluster.state import Job, JobState, Node, NodeState
 from flexmpi.errors import ManagerError
-from flexmpi.scheduler.managers import slurm_json
-from flexmpi.scheduler.state import Job, JobState, Node, NodeState
+from flexmpi.slurm import json_output
 
 DATA = Path(__file__).with_name("data")
 RELEASES = ("22.05", "24.11", "26.05")
@@ -29,12 +29,12 @@ def release(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def jobs(release: str) -> tuple[Job, ...]:
-    return slurm_json.parse_jobs(text_of(release, "squeue.json"), source="squeue")
+    return json_output.parse_jobs(text_of(release, "squeue.json"), source="squeue")
 
 
 @pytest.fixture
 def nodes(release: str) -> dict[str, Node]:
-    return {node.name: node for node in slurm_json.parse_nodes(text_of(release, "nodes.json"), source="sinfo")}
+    return {node.name: node for node in json_output.parse_nodes(text_of(release, "nodes.json"), source="sinfo")}
 
 
 def only(jobs: tuple[Job, ...], **wanted: object) -> Job:
@@ -128,7 +128,7 @@ def test_a_node_of_which_anything_is_said_is_not_free(nodes):
 
 def test_22_05_without_a_controller_is_an_error_although_its_status_is_0():
     with pytest.raises(ManagerError, match="squeue: slurm_load_jobs: Failed while looking for jobs"):
-        slurm_json.parse_jobs(text_of("22.05", "squeue-no-controller.json"), source="squeue")
+        json_output.parse_jobs(text_of("22.05", "squeue-no-controller.json"), source="squeue")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_22_05_without_a_controller_is_an_error_although_its_status_is_0():
 )
 def test_anything_else_is_refused_with_what_is_wrong(text, said):
     with pytest.raises(ManagerError) as caught:
-        slurm_json.parse_jobs(text, source="squeue")
+        json_output.parse_jobs(text, source="squeue")
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -158,7 +158,7 @@ def test_a_node_needs_a_name(release):
     document = json.loads(text_of(release, "nodes.json"))
     del document["nodes"][2]["name"]
     with pytest.raises(ManagerError, match="record 2 of nodes: name must be a name"):
-        slurm_json.parse_nodes(json.dumps(document), source="sinfo")
+        json_output.parse_nodes(json.dumps(document), source="sinfo")
 
 
 @BOUNDED
@@ -166,7 +166,7 @@ def test_a_node_needs_a_name(release):
 def test_output_cut_short_anywhere_is_refused(release, where):
     text = text_of(release, "squeue.json").rstrip()
     with pytest.raises(ManagerError):
-        slurm_json.parse_jobs(text[: int(where * len(text))], source="squeue")
+        json_output.parse_jobs(text[: int(where * len(text))], source="squeue")
 
 
 ANYTHING = st.recursive(
@@ -184,6 +184,6 @@ def test_whatever_a_field_holds_it_is_read_or_refused(data, value, release):
     field = data.draw(st.sampled_from(sorted(document["jobs"][0])))
     document["jobs"][0][field] = value
     try:
-        assert len(slurm_json.parse_jobs(json.dumps(document), source="squeue")) == 1
+        assert len(json_output.parse_jobs(json.dumps(document), source="squeue")) == 1
     except ManagerError as error:
         assert field in str(error) or "hosts" in str(error) or "brackets" in str(error)

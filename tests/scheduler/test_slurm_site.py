@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from flexmpi.errors import ManagerError
-from flexmpi.scheduler.managers.slurm_site import Site, parse_release, private_data, read_site
+from flexmpi.scheduler.managers.slurm_site import read_site
+from flexmpi.slurm.site import Site, parse_release, private_data
 from tests.scheduler.shims import Shims
 
 CONFIGURATION = """Configuration data as of 2026-11-23T13:48:57

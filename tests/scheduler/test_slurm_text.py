@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flexmpi.cluster.state import JobState, NodeState
 from flexmpi.errors import ManagerError
-from flexmpi.scheduler.managers import slurm_text
-from flexmpi.scheduler.state import JobState, NodeState
+from flexmpi.slurm import text_output
 
 BOUNDED = settings(derandomize=True, deadline=None, max_examples=200)
 MARK = "<0123456789abcdef>"
@@ -53,13 +53,13 @@ def printed(form: str, *records: dict[str, str]) -> str:
 
 def read_job(**changed: str):
     record = JOB | {f"%{letter}": value for letter, value in changed.items()}
-    (job,) = slurm_text.parse_jobs(printed(slurm_text.job_format(MARK), record), MARK, source="squeue")
+    (job,) = text_output.parse_jobs(printed(text_output.job_format(MARK), record), MARK, source="squeue")
     return job
 
 
 def read_node(*records: dict[str, str]):
-    (node,) = slurm_text.parse_nodes(
-        printed(slurm_text.node_format(MARK), *[NODE | record for record in records]), MARK, source="sinfo"
+    (node,) = text_output.parse_nodes(
+        printed(text_output.node_format(MARK), *[NODE | record for record in records]), MARK, source="sinfo"
     )
     return node
 
@@ -108,8 +108,8 @@ TEXT = st.text().filter(lambda text: MARK not in text)
 def test_names_and_comments_may_hold_anything(name, comment):
     first = JOB | {"%j": name, "%k": comment}
     second = JOB | {"%A": "8"}
-    text = printed(slurm_text.job_format(MARK), first, second)
-    jobs = slurm_text.parse_jobs(text, MARK, source="squeue")
+    text = printed(text_output.job_format(MARK), first, second)
+    jobs = text_output.parse_jobs(text, MARK, source="squeue")
     assert [job.job_id for job in jobs] == [7, 8]
     assert jobs[0].name == name
 
@@ -120,16 +120,16 @@ def test_a_duration_is_read_in_all_its_forms(seconds):
     minutes, second = divmod(seconds, 60)
     hours, minute = divmod(minutes, 60)
     days, hour = divmod(hours, 24)
-    assert slurm_text.parse_duration(f"{days}-{hour:02}:{minute:02}:{second:02}") == seconds
+    assert text_output.parse_duration(f"{days}-{hour:02}:{minute:02}:{second:02}") == seconds
     if days == 0:
-        assert slurm_text.parse_duration(f"{hour:02}:{minute:02}:{second:02}") == seconds
-    assert slurm_text.parse_duration(f"{minutes}:{second:02}") == seconds
+        assert text_output.parse_duration(f"{hour:02}:{minute:02}:{second:02}") == seconds
+    assert text_output.parse_duration(f"{minutes}:{second:02}") == seconds
 
 
 @pytest.mark.parametrize("text", ["x", "1:x", "1-", "-1:00", "1:2:3:4", "1-2-3:00", "1:-5"])
 def test_what_is_no_duration_is_refused(text):
     with pytest.raises(ManagerError, match="expected days-hours:minutes:seconds"):
-        slurm_text.parse_duration(text)
+        text_output.parse_duration(text)
 
 
 @pytest.mark.parametrize(
@@ -160,10 +160,10 @@ def test_a_node_in_two_partitions_is_one_node():
 @BOUNDED
 @given(st.floats(0, 1, exclude_max=True))
 def test_output_cut_short_is_refused_unless_whole_records_are_left(where):
-    text = printed(slurm_text.job_format(MARK), JOB, JOB | {"%A": "8"})
+    text = printed(text_output.job_format(MARK), JOB, JOB | {"%A": "8"})
     cut = text[: int(where * len(text))]
     try:
-        jobs = slurm_text.parse_jobs(cut, MARK, source="squeue")
+        jobs = text_output.parse_jobs(cut, MARK, source="squeue")
     except ManagerError as error:
         assert "squeue printed" in str(error)
     else:

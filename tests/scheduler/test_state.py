@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flexmpi.scheduler.state import Job, JobState, Node, NodeState, Snapshot
+from flexmpi.cluster.state import Job, JobState, Node, NodeState, Snapshot
 
 
 def job(job_id: int, state: JobState = JobState.RUNNING, array: int | None = None) -> Job:

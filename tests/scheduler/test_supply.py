@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from flexmpi.scheduler.state import Job, JobState, Node, NodeState, Snapshot
-from flexmpi.scheduler.supply import Suitability, Territory, companions, idle_nodes, nodes_of, waiting_jobs
+from flexmpi.cluster.state import Job, JobState, Node, NodeState, Snapshot
+from flexmpi.scheduler.deciding.supply import Suitability, Territory, idle_nodes, waiting_jobs
+from flexmpi.scheduler.jobs.companions import companions, nodes_of
 
 
 def node(name: str, *states: NodeState, **fields: object) -> Node:

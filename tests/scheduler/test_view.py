@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexmpi.scheduler.elastic import Decision, ElasticJob, View
-from flexmpi.scheduler.view import Bounds, extra, give_back, with_allowances, within_bounds, without_growth
+from flexmpi.scheduler.deciding.elastic import Decision, ElasticJob, View
+from flexmpi.scheduler.deciding.view import Bounds, extra, give_back, with_allowances, within_bounds, without_growth
 
 quick = settings(derandomize=True, deadline=None, max_examples=200)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from flexmpi.protocol.users import name_of_user
+from flexmpi.trust.users import name_of_user
 from tests.applications import PROGRAMS, REPOSITORY, wait_until
 from tests.slurm.cluster_agent import ClusterAgent, become
 from tests.slurm.elastic_jobs import ElasticJob, idle_nodes

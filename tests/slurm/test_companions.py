@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flexmpi.runtime.slurm_facts import parse_time_left
+from flexmpi.slurm.own_job import parse_time_left
 from tests.applications import wait_until
 from tests.slurm.elastic_jobs import COUNTING, ElasticJob, idle_nodes
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from flexmpi.protocol.slurm_commands import Submission
-from flexmpi.scheduler.state import Snapshot
+from flexmpi.cluster.state import Snapshot
+from flexmpi.cluster.submission import Submission
 
 __all__ = ["Lender", "ResourceManager", "Submission"]
 

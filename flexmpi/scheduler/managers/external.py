@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from flexmpi.errors import ManagerError
-from flexmpi.protocol.slurm_commands import quoted
+from flexmpi.slurm.commands import quoted
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock, Thread
 
+from flexmpi.cluster.state import Job, JobState, Node, NodeState, Snapshot
+from flexmpi.cluster.submission import Submission
 from flexmpi.configuration import Node as VirtualNode
 from flexmpi.errors import ManagerError
-from flexmpi.protocol.slurm_commands import Submission, slurm_environment
 from flexmpi.scheduler.managers import local_queue
 from flexmpi.scheduler.managers.local_environment import job_environment, output_name
 from flexmpi.scheduler.managers.local_queue import PARTITION, Tasks
 from flexmpi.scheduler.managers.scripts import script_text
-from flexmpi.scheduler.state import Job, JobState, Node, NodeState, Snapshot
+from flexmpi.slurm.commands import slurm_environment
 
 GRACE_S = 5.0
 CLOSE_LIMIT_S = 5.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from flexmpi.cluster.state import Job
+from flexmpi.cluster.submission import Submission
 from flexmpi.configuration import Node, platform_text
-from flexmpi.protocol.slurm_commands import Submission
 from flexmpi.scheduler.managers.local_queue import PARTITION
-from flexmpi.scheduler.state import Job
 
 # What Slurm fills in for the number of a task where there is none.
 _NO_TASK = 4294967294

@@ -9,9 +9,9 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from flexmpi.cluster.submission import Submission
 from flexmpi.configuration import Node
 from flexmpi.errors import ManagerError
-from flexmpi.protocol.slurm_commands import Submission
 
 PARTITION = "local"
 MAXIMUM_TASKS = 1000

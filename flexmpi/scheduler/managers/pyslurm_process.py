@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from flexmpi.errors import ManagerError
-from flexmpi.protocol.slurm_commands import quoted
+from flexmpi.slurm.commands import quoted
 
 READ_BYTES = 1 << 16
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from flexmpi.cluster.submission import Submission
 from flexmpi.errors import ManagerError
-from flexmpi.protocol.slurm_commands import Submission
 
 
 def script_text(submission: Submission) -> str:

@@ -12,9 +12,13 @@ import time
 from collections.abc import Callable, Mapping
 from threading import Lock
 
+from flexmpi.cluster.state import Job, Node, Snapshot
+from flexmpi.cluster.submission import Submission
 from flexmpi.errors import ManagerError
-from flexmpi.protocol.slurm_commands import (
-    Submission,
+from flexmpi.scheduler.managers import external
+from flexmpi.scheduler.managers.slurm_site import read_site
+from flexmpi.slurm import json_output, text_output
+from flexmpi.slurm.commands import (
     job_number,
     refusal_to_cancel,
     sbatch_command,
@@ -23,9 +27,7 @@ from flexmpi.protocol.slurm_commands import (
     scancel_command,
     slurm_environment,
 )
-from flexmpi.scheduler.managers import external, slurm_json, slurm_text
-from flexmpi.scheduler.managers.slurm_site import Site, read_site
-from flexmpi.scheduler.state import Job, Node, Snapshot
+from flexmpi.slurm.site import Site
 
 LIMIT_S = 20.0
 SITE_HOLDS_S = 300.0
@@ -66,7 +68,7 @@ class SlurmCli:
     ) -> None:
         self._limit_s = limit_s
         self._inherited = dict(os.environ if environment is None else environment)
-        self._environment = slurm_environment(self._inherited) | slurm_text.ENVIRONMENT
+        self._environment = slurm_environment(self._inherited) | text_output.ENVIRONMENT
         self._clock = clock
         self._site: Site | None = None
         self._site_until = 0.0
@@ -142,18 +144,18 @@ class SlurmCli:
         if any(output.status != 0 and _NO_JSON.search(output.errors) for output in (nodes, jobs)):
             return None
         return (
-            slurm_json.parse_nodes(nodes.checked("list the nodes"), source=" ".join(about_nodes[:2])),
-            slurm_json.parse_jobs(jobs.checked("list the jobs"), source="squeue --json"),
+            json_output.parse_nodes(nodes.checked("list the nodes"), source=" ".join(about_nodes[:2])),
+            json_output.parse_jobs(jobs.checked("list the jobs"), source="squeue --json"),
         )
 
     def _read_text(self, end: float) -> tuple[tuple[Node, ...], tuple[Job, ...]]:
         mark = f"<{secrets.token_hex(8)}>"
-        about_nodes = ["sinfo", "--all", "--noheader", "--Node", f"--format={slurm_text.node_format(mark)}"]
-        about_jobs = ["squeue", "--all", "--noheader", "--states=all", f"--format={slurm_text.job_format(mark)}"]
+        about_nodes = ["sinfo", "--all", "--noheader", "--Node", f"--format={text_output.node_format(mark)}"]
+        about_jobs = ["squeue", "--all", "--noheader", "--states=all", f"--format={text_output.job_format(mark)}"]
         nodes, jobs = self._run([about_nodes, about_jobs], end)
         return (
-            slurm_text.parse_nodes(nodes.checked("list the nodes"), mark, source="sinfo"),
-            slurm_text.parse_jobs(jobs.checked("list the jobs"), mark, source="squeue"),
+            text_output.parse_nodes(nodes.checked("list the nodes"), mark, source="sinfo"),
+            text_output.parse_jobs(jobs.checked("list the jobs"), mark, source="squeue"),
         )
 
     def _run(self, commands: list[list[str]], end: float) -> list[external.Output]:

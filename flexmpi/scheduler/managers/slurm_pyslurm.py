@@ -14,13 +14,14 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from flexmpi.cluster.state import Snapshot
+from flexmpi.cluster.submission import Submission
 from flexmpi.errors import ManagerError
-from flexmpi.protocol.slurm_commands import Submission, quoted, sbatch_environment, slurm_environment
 from flexmpi.scheduler.managers.pyslurm_process import Child, ChildError
-from flexmpi.scheduler.managers.pyslurm_records import needs_sbatch, parse_snapshot, submission_options
 from flexmpi.scheduler.managers.scripts import script_text
 from flexmpi.scheduler.managers.slurm_cli import LIMIT_S, SlurmCli
-from flexmpi.scheduler.state import Snapshot
+from flexmpi.slurm.commands import quoted, sbatch_environment, slurm_environment
+from flexmpi.slurm.pyslurm_records import needs_sbatch, parse_snapshot, submission_options
 
 CHILD = Path(__file__).with_name("pyslurm_child.py")
 

@@ -1,48 +1,17 @@
-"""What is true of a Slurm installation for longer than a snapshot: its commands' release, what it hides from this user."""
+"""Asks Slurm's commands what is true of the installation for longer than a snapshot; what they say is read in `slurm.site`."""
 
 from __future__ import annotations
 
 import os
 import pwd
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from flexmpi.errors import ManagerError
 from flexmpi.scheduler.managers import external
-
-JSON_SINCE = (21, 8)
-SCONTROL_JSON_SINCE = (23, 2)
+from flexmpi.slurm.site import Site, parse_release, private_data
 
 # Operators and administrators see everything; so do SlurmUser and root.
 _SEES_ALL = ("Operator", "Administrator")
-_HIDES = ("jobs", "nodes", "partitions")
-
-
-@dataclass(frozen=True)
-class Site:
-    """A Slurm installation.
-
-    Attributes
-    ----------
-    release
-        Of its commands, as (year, month).
-    hidden
-        What PrivateData hides from this user, of jobs, nodes, partitions.
-    """
-
-    release: tuple[int, int]
-    hidden: frozenset[str]
-
-    @property
-    def prints_json(self) -> bool:
-        """Whether ``squeue`` and ``sinfo`` have ``--json``."""
-        return self.release >= JSON_SINCE
-
-    @property
-    def scontrol_prints_json(self) -> bool:
-        """Whether ``scontrol`` has it too; from then on ``sinfo`` prints groups of nodes in it, not nodes."""
-        return self.release >= SCONTROL_JSON_SINCE
 
 
 def read_site(*, environment: Mapping[str, str], limit_s: float) -> Site:
@@ -59,28 +28,6 @@ def read_site(*, environment: Mapping[str, str], limit_s: float) -> Site:
     if hidden and _admin_level(environment, limit_s) in _SEES_ALL:
         hidden = frozenset()
     return Site(parse_release(version.checked("tell its version")), hidden)
-
-
-def parse_release(text: str) -> tuple[int, int]:
-    """Read ``slurm 22.05.8`` or a packager's ``slurm-wlm 24.11.5``.
-
-    Raises
-    ------
-    ManagerError
-        There is no release in it.
-    """
-    if found := re.search(r"\b([0-9]{2})\.([0-9]{1,2})\b", text):
-        return int(found[1]), int(found[2])
-    raise ManagerError(f"squeue --version printed {text[:40]!r}, expected a release such as 22.05.8")
-
-
-def private_data(configuration: str, *, uid: int) -> frozenset[str]:
-    """Return what the output of ``scontrol show config`` says is hidden from an ordinary user of this number."""
-    settings = dict(re.findall(r"^(\w+)\s*= (.*)$", configuration, re.MULTILINE))
-    owner = re.search(r"\(([0-9]+)\)", settings.get("SlurmUser", ""))
-    if uid == 0 or (owner and int(owner[1]) == uid):
-        return frozenset()
-    return frozenset(settings.get("PrivateData", "").replace(" ", "").split(",")).intersection(_HIDES)
 
 
 def _admin_level(environment: Mapping[str, str], limit_s: float) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from flexmpi.scheduler.optimiser import Choice, Instance
+from flexmpi.optimiser import Choice, Instance
 
 Shape = Literal["concave", "rising", "any"]
 

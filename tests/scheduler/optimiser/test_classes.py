@@ -7,8 +7,8 @@ from math import ceil
 
 import pytest
 
-from flexmpi.scheduler.optimiser import Combination, NodeClass, Search, combine
-from flexmpi.scheduler.optimiser.program import Outcome, Status
+from flexmpi.optimiser import Combination, NodeClass, Search, combine
+from flexmpi.optimiser.program import Outcome, Status
 
 FAST = NodeClass(nodes=2, cores=4, speed=3.0, rank_rate=10.0)
 SLOW = NodeClass(nodes=3, cores=2, speed=1.0, rank_rate=2.0)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 from scipy.sparse import csr_matrix, eye, kron
 
-from flexmpi.scheduler.optimiser import Choice, Infeasible, Instance, Solution, optimise
-from flexmpi.scheduler.optimiser.program import Outcome, Status
-from flexmpi.scheduler.optimiser.relaxation import relax
+from flexmpi.optimiser import Choice, Infeasible, Instance, Solution, optimise
+from flexmpi.optimiser.program import Outcome, Status
+from flexmpi.optimiser.relaxation import relax
 from tests.scheduler.optimiser.instances import Shape, best_value, random_instance
 
 quick = settings(derandomize=True, max_examples=100, deadline=None)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from flexmpi.scheduler.optimiser import solver
-from flexmpi.scheduler.optimiser.program import Column, Program, Row, Status
+from flexmpi.optimiser import solver
+from flexmpi.optimiser.program import Column, Program, Row, Status
 
 
 def knapsack(values, weights, limit, *, upper=1.0):
@@ -80,5 +80,5 @@ def test_a_child_that_fails_is_no_answer(monkeypatch, tmp_path, program, remark)
 
 
 def test_the_optimiser_itself_does_not_load_swiglpk():
-    program = "import sys, flexmpi.scheduler.optimiser; sys.exit('swiglpk' in sys.modules)"
+    program = "import sys, flexmpi.optimiser; sys.exit('swiglpk' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

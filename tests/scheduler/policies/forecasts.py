@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from flexmpi.scheduler.forecast import MINIMUM_SAMPLES, SKIPPED, Forecast, Samples
+from flexmpi.models.forecast import MINIMUM_SAMPLES, SKIPPED, Forecast, Samples
 
 
 @cache

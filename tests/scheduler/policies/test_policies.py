@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flexmpi.models.estimate import Refusal
-from flexmpi.scheduler.elastic import Decision, ElasticJob, MoveCost, View, WaitingJob
-from flexmpi.scheduler.policies import POLICIES
-from flexmpi.scheduler.policies.capping import under_cap
-from flexmpi.scheduler.policies.fair import equal_shares, fair
-from flexmpi.scheduler.policies.fill import fill
-from flexmpi.scheduler.policies.triggered import triggered
-from flexmpi.scheduler.power import Power, Watts
+from flexmpi.scheduler.deciding.elastic import Decision, ElasticJob, MoveCost, View, WaitingJob
+from flexmpi.scheduler.deciding.policies import POLICIES
+from flexmpi.scheduler.deciding.policies.capping import under_cap
+from flexmpi.scheduler.deciding.policies.fair import equal_shares, fair
+from flexmpi.scheduler.deciding.policies.fill import fill
+from flexmpi.scheduler.deciding.policies.triggered import triggered
+from flexmpi.scheduler.deciding.power import Power, Watts
 from tests.scheduler.policies.forecasts import forecast_of
 
 NODES = tuple(f"node{number}" for number in range(8))

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flexmpi.models.estimate import Refusal
-from flexmpi.scheduler.elastic import ElasticJob, MoveCost, Rules, View, WaitingJob
-from flexmpi.scheduler.policies.capping import under_cap
-from flexmpi.scheduler.policies.cost import COST, cost
-from flexmpi.scheduler.policies.deadline import DEADLINE, deadline
-from flexmpi.scheduler.policies.energy import ENERGY, energy
-from flexmpi.scheduler.policies.sizing import Objective, plan, worth
-from flexmpi.scheduler.policies.throughput import THROUGHPUT, throughput
-from flexmpi.scheduler.power import Power, Watts
+from flexmpi.scheduler.deciding.elastic import ElasticJob, MoveCost, Rules, View, WaitingJob
+from flexmpi.scheduler.deciding.policies.capping import under_cap
+from flexmpi.scheduler.deciding.policies.cost import COST, cost
+from flexmpi.scheduler.deciding.policies.deadline import DEADLINE, deadline
+from flexmpi.scheduler.deciding.policies.energy import ENERGY, energy
+from flexmpi.scheduler.deciding.policies.sizing import Objective, plan, worth
+from flexmpi.scheduler.deciding.policies.throughput import THROUGHPUT, throughput
+from flexmpi.scheduler.deciding.power import Power, Watts
 from tests.scheduler.policies.forecasts import forecast_of
 
 NODES = tuple(f"node{number}" for number in range(8))

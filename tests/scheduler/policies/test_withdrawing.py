@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from flexmpi.scheduler.elastic import ElasticJob, View
-from flexmpi.scheduler.policies.withdrawing import CAPPED, all_growth, for_the_cap, for_waiting_jobs
-from flexmpi.scheduler.power import Power, Watts
+from flexmpi.scheduler.deciding.elastic import ElasticJob, View
+from flexmpi.scheduler.deciding.policies.withdrawing import CAPPED, all_growth, for_the_cap, for_waiting_jobs
+from flexmpi.scheduler.deciding.power import Power, Watts
 from tests.scheduler.policies.test_policies import NODES, job, view, waiting
 
 STARTS = "job 100 can start then"

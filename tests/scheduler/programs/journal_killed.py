@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
-from flexmpi.scheduler.journal import Entry, Journal
+from flexmpi.scheduler.ordering.journal import Entry, Journal
 
 connect = sqlite3.connect
 

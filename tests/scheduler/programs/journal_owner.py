@@ -10,7 +10,7 @@ import sys
 from itertools import count
 from pathlib import Path
 
-from flexmpi.scheduler.journal import Entry, Journal
+from flexmpi.scheduler.ordering.journal import Entry, Journal
 
 
 def main(path: Path) -> None:

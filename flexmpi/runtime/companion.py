@@ -1,0 +1,61 @@
+"""The job that one more node is. Pure."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+
+from flexmpi.cluster.submission import Submission
+from flexmpi.slurm.commands import SECONDS_PER_MINUTE
+from flexmpi.slurm.own_job import ParentJob
+
+WARNING_S = 60
+WARNED_FROM_S = 5 * SECONDS_PER_MINUTE
+"""A companion of less is not warned before its end: Slurm may warn two minutes before it."""
+
+
+def companion(
+    parent: ParentJob,
+    node: str | None,
+    *,
+    time_left_s: int | None,
+    launcher: Sequence[str],
+    environment: Mapping[str, str],
+) -> Submission:
+    """Return the job that one more node is: what a site enforces is as in the parent job.
+
+    Parameters
+    ----------
+    node
+        The node that was named; None where Slurm is to choose.
+    time_left_s
+        What the parent has left, in seconds; None without a limit. In whole minutes it is the companion's limit, so that it
+        needs its node no longer than the parent.
+    launcher
+        The command of a node launcher, which the batch script becomes, so that it gets Slurm's signals itself.
+    environment
+        What that is told.
+    """
+    limit_s = None if time_left_s is None else max(1, time_left_s // SECONDS_PER_MINUTE) * SECONDS_PER_MINUTE
+    return Submission(
+        script=f"#!/bin/sh\nexec {shlex.join(launcher)}\n",
+        name=f"flexmpi-{parent.job_id}",
+        tasks=1,
+        node=node,
+        partition=parent.partition,
+        account=parent.account,
+        qos=parent.qos,
+        reservation=parent.reservation,
+        constraint=parent.constraint,
+        memory=parent.memory,
+        memory_per_core=parent.memory_per_core,
+        gres=parent.gres,
+        time_limit_s=math.inf if limit_s is None else limit_s,
+        warning_s=WARNING_S if limit_s is not None and limit_s >= WARNED_FROM_S else None,
+        comment=f"a node of the elastic job {parent.job_id}",
+        output=f"{parent.output_folder}/flexmpi-{parent.job_id}-%j.out",
+        exclusive=True,
+        requeue=False,
+        environment=environment,
+    )

@@ -1,0 +1,1 @@
+"""The agent itself, one process a cluster: its socket, its settings, its turn of look, decide and order."""

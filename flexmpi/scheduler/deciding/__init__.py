@@ -1,0 +1,1 @@
+"""Which job grows or shrinks: policies, and the picture of the cluster they decide on. Pure."""

@@ -1,0 +1,1 @@
+"""Orders on their way to jobs, and the journal of them."""

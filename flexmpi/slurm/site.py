@@ -1,0 +1,61 @@
+"""What is true of a Slurm installation for longer than a snapshot: its commands' release, what it hides from this user."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from flexmpi.errors import ManagerError
+
+JSON_SINCE = (21, 8)
+SCONTROL_JSON_SINCE = (23, 2)
+
+_HIDES = ("jobs", "nodes", "partitions")
+
+
+@dataclass(frozen=True)
+class Site:
+    """A Slurm installation.
+
+    Attributes
+    ----------
+    release
+        Of its commands, as (year, month).
+    hidden
+        What PrivateData hides from this user, of jobs, nodes, partitions.
+    """
+
+    release: tuple[int, int]
+    hidden: frozenset[str]
+
+    @property
+    def prints_json(self) -> bool:
+        """Whether ``squeue`` and ``sinfo`` have ``--json``."""
+        return self.release >= JSON_SINCE
+
+    @property
+    def scontrol_prints_json(self) -> bool:
+        """Whether ``scontrol`` has it too; from then on ``sinfo`` prints groups of nodes in it, not nodes."""
+        return self.release >= SCONTROL_JSON_SINCE
+
+
+def parse_release(text: str) -> tuple[int, int]:
+    """Read ``slurm 22.05.8`` or a packager's ``slurm-wlm 24.11.5``.
+
+    Raises
+    ------
+    ManagerError
+        There is no release in it.
+    """
+    if found := re.search(r"\b([0-9]{2})\.([0-9]{1,2})\b", text):
+        return int(found[1]), int(found[2])
+    raise ManagerError(f"squeue --version printed {text[:40]!r}, expected a release such as 22.05.8")
+
+
+def private_data(configuration: str, *, uid: int) -> frozenset[str]:
+    """Return what the output of ``scontrol show config`` says is hidden from an ordinary user of this number."""
+    settings = dict(re.findall(r"^(\w+)\s*= (.*)$", configuration, re.MULTILINE))
+    owner = re.search(r"\(([0-9]+)\)", settings.get("SlurmUser", ""))
+    if uid == 0 or (owner and int(owner[1]) == uid):
+        return frozenset()
+    return frozenset(settings.get("PrivateData", "").replace(" ", "").split(",")).intersection(_HIDES)

@@ -1,0 +1,1 @@
+"""Who is who, and how that is proved: keys, CURVE, munge, and the files they lie in."""
