@@ -86,7 +86,7 @@ $(VENV)/.slurm-tried: $(VENV)/.created
 	@$(INSTALL_SLURM)
 	@touch $@
 
-# tests/slurm need these; where they may not be installed the tests are skipped and say why. Never on a machine that has
+# tests/devcluster need these; where they may not be installed the tests are skipped and say why. Never on a machine that has
 # another Slurm, and the daemons that Debian starts are stopped: the tests bring their own.
 SLURM_PACKAGES := slurmctld slurmd slurm-client munge
 define INSTALL_SLURM
@@ -95,7 +95,7 @@ has() { dpkg --status "$$1" 2>/dev/null | grep -q '^Status: .* installed$$'; }; 
 new=; for package in $(SLURM_PACKAGES); do has $$package || new="$$new $$package"; done; \
 if [ "$$new" ] && [ ! -e /etc/slurm/slurm.conf ] && { has slurm-client || ! command -v sbatch >/dev/null; } && \
 		command -v apt-get >/dev/null && $$sudo true 2>/dev/null; then \
-	echo "installing the system packages$$new, for tests/slurm"; \
+	echo "installing the system packages$$new, for tests/devcluster"; \
 	$$sudo apt-get -qq update >/dev/null; \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq --yes install $$new >/dev/null || true; \
 	if [ -d /run/systemd/system ]; then \

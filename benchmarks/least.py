@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.figures import Cell, Table
-from flexmpi.runtime.balance import weights_after
-from flexmpi.runtime.distribution import Distribution, expand_old
-from flexmpi.runtime.places import newcomers_places
+from flexmpi.runtime.arrays.distribution import Distribution, expand_old
+from flexmpi.runtime.job.balance import weights_after
+from flexmpi.runtime.job.places import newcomers_places
 
 ROWS = 100_000
 EVEN = np.ones(ROWS, dtype=np.int64)

@@ -8,7 +8,7 @@ from benchmarks import machine
 from benchmarks.figures import Result, Spread, Table, Target
 from benchmarks.report import command_of_parts
 from benchmarks.worlds import ElasticJob, Record
-from flexmpi.runtime.interval import DEFAULT_INTERVAL_S
+from flexmpi.runtime.job.interval import DEFAULT_INTERVAL_S
 
 METHOD = (
     "The same loop runs in turns with `range(n)` and with `flex.iterate(n)` in one program; so do the same calls on "

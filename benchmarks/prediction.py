@@ -21,8 +21,8 @@ from flexmpi.models.estimate import Refusal
 from flexmpi.models.job import JobModel
 from flexmpi.models.layout import Layout
 from flexmpi.models.observation import Observation
-from flexmpi.runtime.learning import observed
-from flexmpi.runtime.report import IntervalReport
+from flexmpi.runtime.job.measurements import IntervalReport
+from flexmpi.runtime.prediction.learning import observed
 
 METHOD = (
     "A job goes through the numbers of ranks from the fewest to the most, or from the most to the fewest. At each of them "

@@ -17,7 +17,7 @@ from benchmarks.figures import Result, Spread, Table, Target
 from benchmarks.report import command
 from benchmarks.worlds import CHECKOUT, LIMIT_S, PROGRAMS, Record, environment
 from flexmpi.cli.send import ask
-from flexmpi.runtime.listener import Address
+from flexmpi.protocol.address import Address
 
 METHOD = (
     "A real Slurm on this machine (`slurm/devcluster`, 6 nodes), and a job submitted with `sbatch` that grows onto a node which "

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from flexmpi.cli.send import ask
-from flexmpi.runtime.listener import Address
+from flexmpi.protocol.address import Address
 
 PROGRAMS = Path(__file__).parent / "programs"
 CHECKOUT = Path(__file__).parents[1]

@@ -12,14 +12,14 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from flexmpi.errors import FlexMPIError, RankLeaves, UsageError
-    from flexmpi.runtime.session import Session, session
+    from flexmpi.runtime.rank.session import Session, session
 
 __all__ = ["FlexMPIError", "RankLeaves", "Session", "UsageError", "session"]
 
 
 def __getattr__(name: str) -> Any:
     if name in ("Session", "session"):
-        from flexmpi.runtime import session as module
+        from flexmpi.runtime.rank import session as module
     elif name in __all__:
         from flexmpi import errors as module  # type: ignore[no-redef]
     else:

@@ -18,8 +18,8 @@ from typing import Any
 
 import flexmpi
 from flexmpi.cli.send import ask
-from flexmpi.runtime import processes
-from flexmpi.runtime.listener import Address
+from flexmpi.protocol.address import Address
+from flexmpi.runtime.machine import processes
 
 REPOSITORY = Path(flexmpi.__file__).parent.parent
 PROGRAMS = REPOSITORY / "tests" / "programs"
@@ -118,7 +118,9 @@ class Application:
 
     def rank_pids(self) -> list[int]:
         """Return the processes that run its script."""
-        return [pid for pid in self.processes() if b"flexmpi.runtime.rank" in command_line(pid) and not _is_hydra(pid)]
+        return [
+            pid for pid in self.processes() if b"flexmpi.runtime.rank.main" in command_line(pid) and not _is_hydra(pid)
+        ]
 
     def founder(self, local_rank: int) -> int:
         """Return the process of a rank, while there is no process set but the first."""

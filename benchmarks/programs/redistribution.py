@@ -18,9 +18,9 @@ import numpy as np
 from mpi4py import MPI
 from numpy.typing import NDArray
 
-from flexmpi.runtime.arrays import DistributedArray, DistributedCSR, RowSpace
-from flexmpi.runtime.distribution import Distribution, overlap_plan
-from flexmpi.runtime.redistribution import move_object
+from flexmpi.runtime.arrays.dense import DistributedArray, DistributedCSR, RowSpace
+from flexmpi.runtime.arrays.distribution import Distribution, overlap_plan
+from flexmpi.runtime.arrays.redistribution import move_object
 
 Bytes = NDArray[np.uint8]
 

@@ -13,7 +13,7 @@ import numpy as np
 from mpi4py import MPI
 from workload import COLUMNS, ROW_BYTES, calibrate, check, fill, parser, rows_of, work
 
-from flexmpi.runtime.distribution import Distribution
+from flexmpi.runtime.arrays.distribution import Distribution
 
 settings = parser()
 settings.add_argument("--file", type=Path, required=True)

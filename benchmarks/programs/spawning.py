@@ -14,7 +14,7 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 from workload import COLUMNS, calibrate, check, felt, fill, parser, rows_of, work
 
-from flexmpi.runtime.distribution import Distribution
+from flexmpi.runtime.arrays.distribution import Distribution
 
 EVERY = 40
 Block = NDArray[np.float64]

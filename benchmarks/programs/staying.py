@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flexmpi.runtime.reservation import Reservation
+from flexmpi.runtime.arrays.reservation import Reservation
 
 Bytes = NDArray[np.uint8]
 Block = tuple[Bytes, Any]

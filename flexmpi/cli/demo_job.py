@@ -22,7 +22,7 @@ from rich.table import Table
 import flexmpi
 from flexmpi.cli.send import ask
 from flexmpi.errors import FlexMPIError
-from flexmpi.runtime.listener import Address
+from flexmpi.protocol.address import Address
 
 COMMANDS = ("6:lhost:2", "6:lhost:-1", "6:node2:2", "6:node2:-2")
 ORDER = 1200

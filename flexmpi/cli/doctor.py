@@ -18,8 +18,8 @@ from pathlib import Path
 import click
 
 from flexmpi.errors import AuthenticationError
-from flexmpi.runtime.counters import parse_probe, probe_command
-from flexmpi.runtime.energy import POWERCAP, EnergyMeter
+from flexmpi.runtime.machine.counters import parse_probe, probe_command
+from flexmpi.runtime.machine.energy import POWERCAP, EnergyMeter
 from flexmpi.trust.munge import Munge
 
 LIMIT_S = 60.0

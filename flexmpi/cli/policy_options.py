@@ -7,7 +7,7 @@ from math import inf
 
 from flexmpi.configuration import Node
 from flexmpi.errors import CommandError, ConfigurationError
-from flexmpi.runtime.policies import JobPolicy
+from flexmpi.runtime.job.policies import JobPolicy
 
 
 def policy_from(text: str | None, *, has_schedule: bool) -> JobPolicy | None:

@@ -13,14 +13,14 @@ import click
 from flexmpi.cli.policy_options import policy_from, watts_from
 from flexmpi.configuration import read_rankfile, read_schedule
 from flexmpi.errors import ConfigurationError
-from flexmpi.runtime.eventlog import EventLog
-from flexmpi.runtime.interval import Interval
-from flexmpi.runtime.job import JobOptions, Limits
-from flexmpi.runtime.listener import Address
-from flexmpi.runtime.monitoring import parse_counters
-from flexmpi.runtime.placement import initial_placement
-from flexmpi.runtime.supervisor import Supervisor
-from flexmpi.runtime.surroundings import Surroundings, find_surroundings
+from flexmpi.protocol.address import Address
+from flexmpi.runtime.job.interval import Interval
+from flexmpi.runtime.job.options import JobOptions, Limits
+from flexmpi.runtime.job.placement import initial_placement
+from flexmpi.runtime.providers.surroundings import Surroundings, find_surroundings
+from flexmpi.runtime.reporting.eventlog import EventLog
+from flexmpi.runtime.reporting.monitoring import parse_counters
+from flexmpi.runtime.supervisor.supervisor import AgentLine, Supervisor
 from flexmpi.trust.agent_folder import wanted_agent
 
 FILE = click.Path(path_type=Path)
@@ -141,7 +141,7 @@ def run(script: Path, arguments: tuple[str, ...], **options: Any) -> None:
     """
     job = job_options(script, arguments, options)
     with EventLog(options["json_log"]) as log:
-        status = asyncio.run(Supervisor(job, log).run())
+        status = asyncio.run(Supervisor(job, log, line_to_agent=line_to_agent).run())
     sys.exit(status)
 
 
@@ -161,6 +161,21 @@ def check_script(script: Path) -> None:
         Path.cwd()
     except OSError as error:
         raise ConfigurationError(f"the working directory is gone: {error.strerror}") from None
+
+
+def line_to_agent(job: Supervisor, folder: Path, listening: Address | None) -> AgentLine:
+    """Make a job's line to the agent that a folder tells of.
+
+    Raises
+    ------
+    MessageError
+        The job cannot have an agent.
+    """
+    # They load ZeroMQ and pydantic, which a job without an agent does not need.
+    from flexmpi.runtime.agent.link import AgentLink
+    from flexmpi.runtime.agent.registration import facts_of
+
+    return AgentLink(job, folder, facts_of(job.options, listening=listening))
 
 
 def job_options(script: Path, arguments: tuple[str, ...], options: dict[str, Any]) -> JobOptions:

@@ -8,7 +8,7 @@ import sys
 import click
 
 from flexmpi.errors import LinkError
-from flexmpi.runtime.listener import LARGEST_DATAGRAM, Address
+from flexmpi.protocol.address import LARGEST_DATAGRAM, Address
 
 REPLY_LIMIT_S = 5.0
 

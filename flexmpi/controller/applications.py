@@ -14,8 +14,8 @@ from typing import Any
 
 from flexmpi.controller.reports import ask
 from flexmpi.errors import CommandError, LinkError
-from flexmpi.runtime import processes
-from flexmpi.runtime.listener import Address
+from flexmpi.protocol.address import Address
+from flexmpi.runtime.machine import processes
 
 LISTEN_LIMIT_S = 60.0
 EVENTS_LIMIT_S = 5.0

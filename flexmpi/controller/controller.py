@@ -26,8 +26,8 @@ from flexmpi.controller.ports import Ports
 from flexmpi.controller.reports import AskIO, EndIO, Line, Report
 from flexmpi.controller.workload import Platform, Submission, parse_submission
 from flexmpi.errors import FlexMPIError
+from flexmpi.protocol.address import Address
 from flexmpi.protocol.commands import ChangeRanks, Command, GrantIO
-from flexmpi.runtime.listener import Address
 
 TERMINATED = 128 + signal.SIGTERM
 """The status of an application that was told to end."""

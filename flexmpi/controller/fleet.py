@@ -22,7 +22,7 @@ from flexmpi.controller.ports import Ports
 from flexmpi.controller.reports import Report, receive_reports
 from flexmpi.controller.workload import Platform, Submission
 from flexmpi.errors import CommandError
-from flexmpi.runtime.listener import Address
+from flexmpi.protocol.address import Address
 
 Receive = Callable[[int, Report, Address], None]
 

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Iterator
 
 from flexmpi.errors import ConfigurationError
-from flexmpi.runtime.listener import Address
+from flexmpi.protocol.address import Address
 
 HOST = "127.0.0.1"
 LARGEST_PORT = 65535

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from flexmpi.errors import LinkError
-from flexmpi.runtime.listener import Address
+from flexmpi.protocol.address import Address
 
 REPLY_LIMIT_S = 6.0
 """An application may itself wait up to 5 s for a node before it replies."""

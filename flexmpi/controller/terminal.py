@@ -14,7 +14,7 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.history import FileHistory
 
-from flexmpi.runtime.output import LineReader
+from flexmpi.runtime.launcher.output import LineReader
 
 Candidates = Callable[[str], Iterable[tuple[str, str]]]
 

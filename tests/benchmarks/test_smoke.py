@@ -12,7 +12,7 @@ import pytest
 from benchmarks.figures import Result
 from benchmarks.page import ORDER
 from tests.applications import REPOSITORY
-from tests.slurm.clusters import missing_here
+from tests.devcluster.clusters import missing_here
 
 
 @pytest.mark.parametrize("name", ORDER)

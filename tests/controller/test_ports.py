@@ -7,7 +7,7 @@ import pytest
 
 from flexmpi.controller.ports import LARGEST_PORT, Ports, bind
 from flexmpi.errors import ConfigurationError
-from flexmpi.runtime.listener import Address
+from flexmpi.protocol.address import Address
 
 
 class Binder:

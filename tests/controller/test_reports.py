@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from flexmpi.controller.reports import AskIO, EndIO, Line, ask, parse_report
 from flexmpi.errors import LinkError
-from flexmpi.runtime.listener import Address, listen
+from flexmpi.protocol.address import Address
+from flexmpi.runtime.supervisor.listener import listen
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flexmpi.models.layout import Layout, RankGroup
-from flexmpi.runtime.distribution import Distribution
+from flexmpi.runtime.arrays.distribution import Distribution
 from tests.models.jobs import equal_ranks
 
 

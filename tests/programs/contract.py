@@ -18,7 +18,7 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 
 import flexmpi
-from flexmpi.runtime import ahead
+from flexmpi.runtime.joining import ahead
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--until", type=Path, required=True)

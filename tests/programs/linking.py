@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import flexmpi
-from flexmpi.runtime import ahead
+from flexmpi.runtime.joining import ahead
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--folder", type=Path, required=True)

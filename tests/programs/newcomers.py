@@ -20,7 +20,7 @@ import numpy as np
 from mpi4py import MPI
 
 import flexmpi
-from flexmpi.runtime import membership
+from flexmpi.runtime.joining import membership
 
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 

@@ -218,7 +218,7 @@ def test_an_exception_is_told_once_with_the_users_own_frames(start: Start, tmp_p
         assert errors.count("Traceback (most recent call last):") == (where != "syntax"), errors
         assert re.fullmatch(ERROR + r"rank \d \(.*\) raised an exception", errors.splitlines()[-1]), errors
         assert len(errors_of(errors)) == 1
-        assert "flexmpi/runtime/rank.py" not in errors
+        assert "flexmpi/runtime/rank/main.py" not in errors
         assert "runpy" not in errors
         assert where in ("import", "syntax") or {"rank 0 is here", "rank 1 is here"} <= set(output.splitlines())
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from flexmpi.cli.send import ask
-from flexmpi.runtime.listener import Address
+from flexmpi.protocol.address import Address
 from tests.applications import REPOSITORY
 
 LIMIT_S = 90.0

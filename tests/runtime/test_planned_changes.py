@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from flexmpi.runtime.balance import Hysteresis
+from flexmpi.runtime.job.balance import Hysteresis
 from tests.applications import COREFILES, PROGRAMS, REPOSITORY, Application, Event
 
 TWO_NODES = f"--corefile={COREFILES / 'demo.core'}"

@@ -79,7 +79,7 @@ class Watch:
     """Compares what a process holds after many events with what it held after the first few.
 
     Ranks that have gone leave half a megabyte of shared memory mapped in those of their node, for MPICH never closes its
-    endpoint to them (see ``flexmpi.runtime.mpiexec``); nothing else may grow with the number of events.
+    endpoint to them (see ``flexmpi.runtime.launcher.world``); nothing else may grow with the number of events.
     """
 
     pid: int

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flexmpi.protocol.messages import FromSupervisor, Held, NodeRanks, Resize
-from flexmpi.runtime.agent_conversation import Act, CarryOut, Conversation, Facts, Prove, Send, TakeBack
+from flexmpi.runtime.agent.conversation import Act, CarryOut, Conversation, Facts, Prove, Send, TakeBack
 from tests.scheduler.scripted_job import COST, Caller
 
 

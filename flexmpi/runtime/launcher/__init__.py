@@ -1,0 +1,1 @@
+"""One process a node: starts ranks and watches them."""

@@ -1,0 +1,366 @@
+"""The node launcher: one process per job and node that starts this node's process sets, watches them and reports.
+
+It passes messages between ranks (Unix socket) and the supervisor (authenticated TCP) and understands few of them. When the
+supervisor is gone it ends all it started. Standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import secrets
+import shutil
+import signal
+import stat
+import sys
+import time
+from asyncio import StreamReader, StreamWriter
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from flexmpi.errors import LinkError
+from flexmpi.protocol.frames import (
+    HEARTBEAT_S,
+    NONCE_BYTES,
+    PROOF_BYTES,
+    SILENT_HEARTBEATS,
+    Frames,
+    Message,
+    check_proof,
+    proof,
+)
+from flexmpi.runtime.launcher.node_meter import NodeMeter
+from flexmpi.runtime.launcher.warm_worlds import WarmParent
+from flexmpi.runtime.launcher.world import RunningSet
+from flexmpi.runtime.machine import processes
+from flexmpi.runtime.machine.energy import POWERCAP
+from flexmpi.runtime.machine.processes import SOCKET_NAME
+
+CONNECT_LIMIT_S = 10.0
+END_LIMIT_S = 5.0
+"""How long the end of a process set that was killed may take."""
+
+WINDOW_BYTES = 1 << 20
+"""How much output may be on its way to the supervisor's own output before the ranks that print have to wait."""
+
+
+class Window:
+    """Keeps the amount of output that is under way within bounds, by what the supervisor says it has passed on."""
+
+    def __init__(self) -> None:
+        self._free = WINDOW_BYTES
+        self._bounded = True
+        self._changed = asyncio.Event()
+
+    async def take(self, size_bytes: int) -> None:
+        """Wait until more may be sent."""
+        while self._free <= 0 and self._bounded:
+            self._changed.clear()
+            await self._changed.wait()
+        self._free -= size_bytes
+
+    def give_back(self, size_bytes: int) -> None:
+        """So much has arrived."""
+        self._free += size_bytes
+        self._changed.set()
+
+    def remove(self) -> None:
+        """Let all through: little more will come, or nobody is there to say that it has arrived."""
+        self._bounded = False
+        self._changed.set()
+
+
+class Launcher:
+    """One node's launcher.
+
+    Parameters
+    ----------
+    node
+        The node's name in this job.
+    folder
+        A private folder, the launcher's to fill and remove.
+    powercap
+        Where the kernel shows this machine's energy meters.
+    """
+
+    def __init__(self, node: str, folder: Path, powercap: Path = POWERCAP) -> None:
+        self._node = node
+        self._folder = folder
+        self._started_at = time.time()
+        self._process_sets: dict[int, RunningSet] = {}
+        self._orders: dict[int, Message] = {}
+        self._warm: WarmParent | None = None
+        self._warm_is_of_use = True
+        self._ranks: dict[tuple[int, int], StreamWriter] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._silent_heartbeats = 0
+        self._supervisor_is_suspended = False
+        self._socket = folder / SOCKET_NAME
+        self._window = Window()
+        self._meter = NodeMeter(powercap)
+
+    async def run(self, addresses: Sequence[str], key: bytes, *, request: int) -> None:
+        """Serve the supervisor until it says stop or is gone, then end everything started here.
+
+        Parameters
+        ----------
+        addresses
+            Where the supervisor may be found, the best first.
+        key
+            The job's key.
+        request
+            By which number the supervisor asked for this launcher.
+
+        Raises
+        ------
+        LinkError
+            No supervisor that knows the key answers at any of the addresses.
+        """
+        reader, self._writer, self._frames = await _reach(addresses, key)
+        server = None
+        try:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._send, "draining")
+            server = await asyncio.start_unix_server(self._serve_rank, self._socket, limit=1 << 24)
+            self._send(
+                "hello",
+                request=request,
+                node=self._node,
+                pid=os.getpid(),
+                host=os.uname().nodename,
+                cores=sorted(os.sched_getaffinity(0)),
+                **self._meter.introduction(),
+            )
+            pulse = asyncio.create_task(self._heartbeat())
+            await self._serve_supervisor(reader)
+            pulse.cancel()
+        finally:
+            await self._end_everything()
+            if server is not None:
+                server.close()
+            await self._hang_up()
+
+    async def _serve_supervisor(self, reader: StreamReader) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(1 << 16):
+                self._silent_heartbeats, self._supervisor_is_suspended = 0, False
+                for message in self._frames.feed(data):
+                    if message["kind"] == "stop":
+                        return
+                    self._obey(message)
+
+    def _obey(self, message: Message) -> None:
+        match message["kind"]:
+            case "start":
+                self._begin(self._run_process_set(message))
+            case "rank":
+                self._pass_on(message)
+            case "bind":
+                self._bind(message)
+            case "kill":
+                if (process_set := self._process_sets.get(message["pset"])) is not None:
+                    process_set.kill()
+            case "look":
+                self._send("seen", stopped=processes.stopped(message["pids"]))
+            case "energy":
+                self._send("energy", request=message["request"], **self._meter.spent())
+            case "probe":
+                self._begin(self._probe(message))
+            case "taken":
+                self._window.give_back(message["bytes"])
+            case "suspended":
+                self._supervisor_is_suspended = True
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _probe(self, message: Message) -> None:
+        """Find out which hardware events this node can count."""
+        self._send("probed", request=message["request"], **await self._meter.probe(message["events"]))
+
+    async def _heartbeat(self) -> None:
+        # Counted, not timed: a machine or terminal that was suspended must not look like a dead supervisor.
+        while self._silent_heartbeats < SILENT_HEARTBEATS or self._supervisor_is_suspended:
+            await asyncio.sleep(HEARTBEAT_S)
+            self._silent_heartbeats += 1
+            self._meter.update()
+            self._send("alive")
+        self._writer.transport.abort()
+
+    def _send(self, kind: str, **fields: object) -> None:
+        if not self._writer.is_closing():
+            self._writer.write(self._frames.encode({"kind": kind, **fields}))
+
+    async def _serve_rank(self, reader: StreamReader, writer: StreamWriter) -> None:
+        """Pass a rank's messages on; the first is its hello, and an end without a bye is a loss."""
+        rank, ended_well = None, False
+        with suppress(ConnectionError):
+            while line := await reader.readline():
+                message = json.loads(line)
+                if rank is None:
+                    rank = (int(message["pset"]), int(message["local_rank"]))
+                    self._ranks[rank] = writer
+                ended_well = message["kind"] == "bye"
+                if message["kind"] == "session" and message.get("untouched"):
+                    self._keep_warm(rank[0])
+                self._send("rank", pset=rank[0], local_rank=rank[1], message=message)
+        writer.close()
+        if rank is not None:
+            self._ranks.pop(rank, None)
+            if not ended_well:
+                self._send("rank", pset=rank[0], local_rank=rank[1], message={"kind": "lost"})
+
+    def _pass_on(self, message: Message) -> None:
+        line = json.dumps(message["message"]).encode() + b"\n"
+        for local_rank in message["local_ranks"]:
+            if (writer := self._ranks.get((message["pset"], local_rank))) is not None:
+                writer.write(line)
+
+    def _bind(self, message: Message) -> None:
+        """Bind ranks, with all their threads, to cores."""
+        error = None
+        for pid, cores in message["cores"].items():
+            try:
+                processes.bind(int(pid), cores)
+            except OSError as problem:
+                error = f"process {pid}: {problem.strerror}"
+        self._send("bound", request=message["request"], error=error)
+
+    async def _run_process_set(self, order: Message) -> None:
+        """Run a process set, and report its end when nothing of it is left."""
+        number = int(order["pset"])
+
+        async def send_output(rank: int, stream: str, data: bytes) -> None:
+            await self._window.take(len(data))
+            text = data.decode(errors="surrogateescape")
+            self._send("output", pset=number, local_rank=rank, stream=stream, text=text)
+
+        def say_started(warm: bool) -> None:
+            self._send("pset_started", pset=number, warm=warm)
+
+        folder = self._folder / f"pset-{number}"
+        process_set = RunningSet(number, folder, send_output=send_output, on_start=say_started)
+        self._process_sets[number], self._orders[number] = process_set, order
+        end = await process_set.run(order, socket=self._socket, warm=self._warm)
+        del self._process_sets[number], self._orders[number]
+        self._clear_up()
+        self._send("pset_ended", pset=number, **asdict(end))
+
+    def _keep_warm(self, number: int) -> None:
+        """Have a warm parent, if that is wanted: now that a program is known that leaves alone what is settled before it."""
+        order = self._orders.get(number)
+        if order is not None and order.get("warm") and self._warm is None and self._warm_is_of_use:
+            environment = self._process_sets[number].environment(order, self._socket)
+            self._warm = WarmParent(order, environment, self._folder, tell=self._say_warm)
+            self._begin(self._run_warm_parent(self._warm))
+
+    def _say_warm(self, problem: str) -> None:
+        """Report that there is a warm parent, or why there will be none; that costs time alone, for ranks start cold then."""
+        self._warm_is_of_use = not problem
+        self._send("warm", problem=problem or None)
+
+    async def _run_warm_parent(self, parent: WarmParent) -> None:
+        try:
+            await parent.run()
+        except OSError as error:
+            self._say_warm(str(error))
+        finally:
+            self._warm = None
+
+    def _clear_up(self) -> None:
+        started = [pid for each in self._process_sets.values() for pid in each.pids]
+        if self._warm is not None and self._warm.pid is not None:
+            started.append(self._warm.pid)
+        processes.reap_adopted(started=[*started, *self._meter.children])
+        processes.clear_shared_memory(since=self._started_at)
+
+    async def _end_everything(self) -> None:
+        self._window.remove()
+        if self._warm is not None:
+            self._warm.kill()
+        for process_set in self._process_sets.values():
+            process_set.kill()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=END_LIMIT_S)
+        while processes.end_descendants():
+            await asyncio.sleep(0.01)
+        _remove(self._folder)
+        self._clear_up()
+
+    async def _hang_up(self) -> None:
+        self._writer.close()
+        with suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(END_LIMIT_S):
+                await self._writer.wait_closed()
+
+
+async def _reach(addresses: Sequence[str], key: bytes) -> tuple[StreamReader, StreamWriter, Frames]:
+    """Connect to the first address at which a supervisor proves that it is ours."""
+    problems = []
+    for address in addresses:
+        host, _, port = address.rpartition(":")
+        try:
+            async with asyncio.timeout(CONNECT_LIMIT_S):
+                reader, writer = await asyncio.open_connection(host, int(port))
+                return reader, writer, await _shake_hands(reader, writer, key)
+        except (LinkError, OSError, EOFError, TimeoutError) as error:
+            problems.append(f"{address}: {error or type(error).__name__}")
+    raise LinkError(f"no supervisor answers ({'; '.join(problems)})")
+
+
+async def _shake_hands(reader: StreamReader, writer: StreamWriter, key: bytes) -> Frames:
+    """Prove to each other that both ends know the job's key."""
+    own = secrets.token_bytes(NONCE_BYTES)
+    nonces = await reader.readexactly(NONCE_BYTES) + own
+    writer.write(own + proof(key, "launcher", nonces))
+    check_proof(key, "supervisor", nonces, await reader.readexactly(PROOF_BYTES))
+    return Frames(key, "launcher", nonces)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a launcher's folder; if it is the last, also that of its job on virtual nodes, whose supervisor may be dead."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.parent.name.startswith(processes.FOLDER_PREFIX):
+        with suppress(OSError):
+            folder.parent.rmdir()
+
+
+def _remove_empty_output() -> None:
+    """Remove the output file of a companion job if nothing was written there: there is one for each node that was added."""
+    with suppress(OSError):
+        status, path = os.fstat(1), Path("/proc/self/fd/1").readlink()
+        if stat.S_ISREG(status.st_mode) and status.st_size == 0 and path.name.startswith(processes.FOLDER_PREFIX):
+            path.unlink()
+
+
+def main() -> None:
+    """Run a node launcher; the supervisor's address and the job's key are in the environment."""
+    parser = argparse.ArgumentParser(prog="flexmpi.runtime.launcher", description=main.__doc__)
+    parser.add_argument("--node", default=os.environ.get("SLURMD_NODENAME") or os.uname().nodename)
+    parser.add_argument("--folder", type=Path)
+    options = parser.parse_args()
+    # Ctrl-C and a closed terminal are the supervisor's to act on.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Until a supervisor is there that decides what a SIGTERM means.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    processes.adopt_orphans()
+    addresses = os.environ.pop("FLEXMPI_SUPERVISOR").split(",")
+    key, request = bytes.fromhex(os.environ.pop("FLEXMPI_KEY")), int(os.environ.pop("FLEXMPI_REQUEST"))
+    powercap = Path(os.environ.pop("FLEXMPI_POWERCAP", POWERCAP))
+    folder = options.folder or processes.private_folder()
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        asyncio.run(Launcher(options.node, folder, powercap).run(addresses, key, request=request))
+        _remove_empty_output()
+    except SystemExit:
+        _remove(folder)
+        raise
+    except (LinkError, OSError, EOFError) as error:
+        _remove(folder)
+        sys.exit(f"flexmpi: node launcher of {options.node}: {error or type(error).__name__}")

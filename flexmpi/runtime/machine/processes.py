@@ -1,0 +1,194 @@
+"""Processes and what they leave behind on this machine: finding descendants, ending them, clearing shared memory.
+
+Standard library only. Nothing here decides when.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import tempfile
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+LONGEST_TEMPORARY_PATH = 70
+"""A Unix socket's path has at most 107 bytes, the part inside this folder included."""
+FOLDER_PREFIX = "flexmpi-"
+SOCKET_NAME = "ranks.sock"
+"""The node launcher's Unix socket, in its folder; all that it starts has the path in its environment."""
+SHARED_MEMORY = Path("/dev/shm")
+SHARED_MEMORY_NAMES = ("mpich_shm_*", "ucx_shm_posix_*")
+
+_libc = ctypes.CDLL(None)
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when ``parent``, which started it, dies; end it here if that has happened already."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the one that started it dies."""
+    die_with(os.getppid())
+
+
+def become_mpiexec(launcher: int) -> None:
+    """Prepare a child of ``launcher`` that will be ``mpiexec``: it dies with its launcher, and not of a SIGTERM.
+
+    A resource manager sends SIGTERM to every process of a job it takes a node from. The launcher acts on it, by having
+    the ranks leave; hydra would end them at once. A blocked signal stays blocked in hydra and what it starts.
+    """
+    die_with(launcher)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def private_folder() -> Path:
+    """Make a folder where the user wants temporary files, or in /tmp where a Unix socket's path would get too long."""
+    wanted = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=wanted if len(wanted) <= LONGEST_TEMPORARY_PATH else "/tmp"))
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent dies, so that none can escape."""
+    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def descendants(root: int) -> list[int]:
+    """Return the process ids below ``root``, parents before their children."""
+    children: dict[int, list[int]] = {}
+    for pid, parent in _parents():
+        children.setdefault(parent, []).append(pid)
+    found = list(children.get(root, ()))
+    for pid in found:
+        found.extend(children.get(pid, ()))
+    return found
+
+
+def having(entry: str) -> list[int]:
+    """Return the processes that live and were started with ``entry`` (``NAME=VALUE``) in their environment."""
+    return [pid for pid, _ in _parents() if entry.encode() in _environment(pid)]
+
+
+def stopped(pids: Iterable[int]) -> list[int]:
+    """Return those of these processes that a signal or a debugger has stopped."""
+    return [pid for pid in pids if _state(pid) in ("T", "t")]
+
+
+def kill(pids: Iterable[int]) -> None:
+    """Kill these processes, those that are gone excepted."""
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def reap_adopted(*, started: Collection[int]) -> None:
+    """Collect the children of this process that have ended, except those it ``started`` and waits for itself."""
+    for pid, parent in _parents():
+        if parent == os.getpid() and pid not in started:
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+
+
+def end_descendants() -> bool:
+    """Kill all that is below this process, and collect what has ended.
+
+    Returns
+    -------
+    bool
+        Whether anything was left; call again until nothing is.
+    """
+    left = descendants(os.getpid())
+    kill(left)
+    reap_adopted(started=())
+    return bool(left)
+
+
+def bind(pid: int, cores: Collection[int]) -> None:
+    """Let a process, with all threads it has now, run on these cores only.
+
+    Raises
+    ------
+    OSError
+        The process is gone, or has no such core.
+    """
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        os.sched_setaffinity(int(thread), cores)
+
+
+def clear_shared_memory(*, since: float) -> list[Path]:
+    """Remove the MPI library's shared memory files that killed processes left.
+
+    Only files go that belong to this user, were made at ``since`` (seconds of the epoch) or later, and that no process of
+    this user maps or holds open.
+
+    Returns
+    -------
+    list of Path
+        What was removed.
+    """
+    candidates = [path for pattern in SHARED_MEMORY_NAMES for path in SHARED_MEMORY.glob(pattern) if _ours(path, since)]
+    if not candidates:
+        return []
+    used = set(files_in_use())
+    removed = [path for path in candidates if str(path) not in used]
+    for path in removed:
+        path.unlink(missing_ok=True)
+    return removed
+
+
+def _ours(path: Path, since: float) -> bool:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return False
+    return status.st_uid == os.getuid() and status.st_mtime >= since - 1
+
+
+def files_in_use() -> Iterator[str]:
+    """Yield the files in shared memory that some process maps, and all files that some process holds open."""
+    for folder in _process_folders():
+        # A process may end, or be another user's, at any of these reads. What it holds open comes first: it maps a file
+        # before it closes it, so a new file cannot slip through between the two.
+        with suppress(OSError):
+            for descriptor in (folder / "fd").iterdir():
+                with suppress(OSError):
+                    yield str(descriptor.readlink())
+        with suppress(OSError):
+            for line in (folder / "maps").read_text().splitlines():
+                if str(SHARED_MEMORY) in line:
+                    yield line.split(maxsplit=5)[-1]
+
+
+def _environment(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def _state(pid: int) -> str:
+    try:
+        return _status(Path(f"/proc/{pid}"))[0]
+    except OSError:
+        return ""
+
+
+def _status(folder: Path) -> list[str]:
+    # The command, in parentheses, may hold anything; behind it are the state and the parent.
+    return (folder / "stat").read_text().rpartition(")")[2].split()
+
+
+def _process_folders() -> Iterator[Path]:
+    return (Path(entry.path) for entry in os.scandir("/proc") if entry.name.isdigit())
+
+
+def _parents() -> Iterator[tuple[int, int]]:
+    for folder in _process_folders():
+        with suppress(OSError):
+            yield int(folder.name), int(_status(folder)[1])

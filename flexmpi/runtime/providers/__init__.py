@@ -1,0 +1,1 @@
+"""Where nodes come from, and the way to the launchers on them."""

@@ -1,0 +1,130 @@
+"""The main program of a rank: runs the user's script as ``__main__`` and tells the node launcher how it ended.
+
+Standard library only, so that the script decides what is imported, and when.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import signal
+import sys
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from flexmpi.errors import LinkError
+from flexmpi.runtime.communication import link as links
+from flexmpi.runtime.machine import processes
+from flexmpi.runtime.rank import untouched
+
+
+def main() -> None:
+    """Run ``SCRIPT [ARGS…]`` given on the command line as ``mpiexec`` has started it; the exit status is the script's."""
+    _die_with_parent()
+    run()
+
+
+def run() -> None:
+    """Run the script, in a process that dies with its launcher."""
+    _ignore_termination()
+    _restore_temporary_folder()
+    try:
+        line = links.open_from_environment()
+    except LinkError:
+        # The job has ended while this rank was starting; why has been said.
+        sys.exit(1)
+    pset, local_rank = int(os.environ["FLEXMPI_PSET"]), _number_in_world()
+    _print_into_own_pipes(Path(os.environ.pop("FLEXMPI_OUTPUT")), local_rank)
+    line.send("hello", pset=pset, local_rank=local_rank, pid=os.getpid())
+    sys.argv = sys.argv[1:]
+    sys.path.insert(0, str(Path(sys.argv[0]).resolve().parent))
+    for stream in (sys.stdout, sys.stderr):
+        # Whole lines, under PYTHONUNBUFFERED too, for those of the ranks of a process set come through one pipe.
+        stream.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]
+    untouched.remember()
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as end:
+        status = _exit_status(end)
+        if status:
+            _report_failure(line, status)
+    except BaseException as error:
+        _report_failure(line, 1, error)
+    line.send("bye")
+
+
+def _number_in_world() -> int:
+    """Return this process's rank among those that its ``mpiexec`` started, by what MPICH or Open MPI says."""
+    return int(os.environ.get("PMI_RANK") or os.environ.get("PMIX_RANK") or "0")
+
+
+def _exit_status(end: SystemExit) -> int:
+    """Return the exit status that Python gives for ``sys.exit(code)``, printing a text code as it does."""
+    if end.code is None or isinstance(end.code, int):
+        return end.code or 0
+    print(end.code, file=sys.stderr)
+    return 1
+
+
+def _report_failure(line: links.Link, status: int, error: BaseException | None = None) -> None:
+    """Tell the supervisor, then stay until it ends the whole application: MPI could not be left alone."""
+    text = summary = None
+    if error is not None:
+        text = "".join(traceback.format_exception(type(error), error, _own_frames(error.__traceback__)))
+        summary = traceback.format_exception_only(error)[-1].split("\n")[0]
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        line.send("failure", status=status, traceback=text, summary=summary)
+        while True:
+            line.receive()
+    except LinkError:
+        os._exit(status)
+
+
+def _own_frames(trace: TracebackType | None) -> TracebackType | None:
+    """Drop the frames of this module and of ``runpy``, which are not the user's."""
+    while trace is not None and trace.tb_frame.f_code.co_filename in (__file__, runpy.__file__, "<frozen runpy>"):
+        trace = trace.tb_next
+    return trace
+
+
+def _die_with_parent() -> None:
+    """Have the kernel kill this process when the one that started it dies; the node launcher adopts those it did not start."""
+    parent = os.getppid()
+    if parent in (1, int(os.environ.pop("FLEXMPI_LAUNCHER"))):
+        sys.exit(1)
+    processes.die_with(parent)
+
+
+def _print_into_own_pipes(folder: Path, local_rank: int) -> None:
+    """Print into this rank's own pipes to the node launcher, so that its lines are not mixed with other ranks'."""
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        # The pipe to hydra stays open, for hydra takes its end for the end of this process.
+        os.dup(descriptor)
+        pipe = os.open(folder / f"{name}.{local_rank}", os.O_WRONLY | os.O_NONBLOCK)
+        os.set_blocking(pipe, True)
+        os.dup2(pipe, descriptor)
+        os.close(pipe)
+
+
+def _ignore_termination() -> None:
+    """Leave it to the node launcher what a SIGTERM means; the script may set a handler of its own."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _restore_temporary_folder() -> None:
+    """Give the script the TMPDIR its user had; the one set now is the MPI library's alone."""
+    original = os.environ.pop("FLEXMPI_TMPDIR", "")
+    if original:
+        os.environ["TMPDIR"] = original
+    else:
+        os.environ.pop("TMPDIR", None)
+
+
+if __name__ == "__main__":
+    main()

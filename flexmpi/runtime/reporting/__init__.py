@@ -1,0 +1,1 @@
+"""What people and programs are shown of a job: the manual's lines, events, output."""

@@ -1,0 +1,182 @@
+"""Answers text commands: what will be done, with a reconfiguration's id, or what is wrong with the command."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+from typing import Any, Protocol
+
+from flexmpi.configuration import ScheduledChange
+from flexmpi.errors import CommandError
+from flexmpi.protocol.commands import (
+    BalanceLoad,
+    BindRanks,
+    ChangeCounters,
+    ChangePolicy,
+    ChangeRanks,
+    Command,
+    DelayIO,
+    GrantIO,
+    Monitoring,
+    PrepareRanks,
+    PrintMessage,
+    ShowPerformance,
+    Terminate,
+    parse_command,
+    split_token,
+)
+from flexmpi.runtime.job.policies import JobPolicy
+from flexmpi.runtime.job.roster import Roster
+from flexmpi.runtime.reporting.report import create_lines, received_lines, refused_line, sent_line
+from flexmpi.runtime.supervisor.reconfigurer import Reconfigurer
+from flexmpi.runtime.supervisor.services import Services
+
+START_LIMIT_S = 4.0
+"""How long a command waits for an application that is still starting; its sender waits a little longer."""
+
+
+class Commanded(Protocol):
+    """What the supervisor offers to commands."""
+
+    roster: Roster
+    reconfigurer: Reconfigurer
+    services: Services
+
+    def terminate(self) -> None:
+        """End the application at its next agreement point."""
+
+    def show(self, *lines: str) -> None:
+        """Print in the application's output."""
+
+    def performance(self) -> str:
+        """Return the performance values of the latest interval."""
+
+    async def until(self, condition: Callable[[], bool], *, limit_s: float | None = None) -> bool:
+        """Wait until something has happened; False if it has not within the limit."""
+
+
+class Commander:
+    """Carries out the text commands of one job.
+
+    Parameters
+    ----------
+    job
+        The supervisor.
+    token
+        What every datagram must begin with (``TOKEN@``), if anything.
+    """
+
+    def __init__(self, job: Commanded, token: str | None) -> None:
+        self._job = job
+        self._services = job.services
+        self._token = token
+        self._one_by_one = asyncio.Lock()
+        self._handlers: dict[type[Command], Callable[[Any], str | Awaitable[str]]] = {
+            ChangePolicy: self._change_policy,
+            BalanceLoad: self._balance_load,
+            ShowPerformance: self._show_performance,
+            Monitoring: lambda command: job.services.monitor.switch(command.on),
+            Terminate: self._terminate,
+            ChangeRanks: self._change_ranks,
+            ChangeCounters: self._change_counters,
+            BindRanks: self._bind_ranks,
+            DelayIO: self._delay_io,
+            GrantIO: self._grant_io,
+            PrintMessage: self._print_message,
+            PrepareRanks: self._prepare_ranks,
+        }
+
+    async def answer(self, datagram: bytes, sender: str) -> str:
+        """Carry out one datagram's command, when those before it have been answered, and return the reply to its sender."""
+        async with self._one_by_one:
+            try:
+                reply = f"ok: {await self._carry_out(datagram, sender)}"
+            except CommandError as error:
+                self._job.show(refused_line(sender, str(error)))
+                reply = f"error: {error}"
+            self._job.show(sent_line(len(reply.encode())))
+            return reply
+
+    async def _carry_out(self, datagram: bytes, sender: str) -> str:
+        token, text = split_token(datagram)
+        self._check(token)
+        command = parse_command(text)
+        number = int(command.text().partition(":")[0])
+        self._job.show(*received_lines(sender, command.text(), number))
+        result = self._handlers[type(command)](command)
+        return await result if isawaitable(result) else result
+
+    def _check(self, token: str | None) -> None:
+        if self._token is not None and not hmac.compare_digest(self._token.encode(), (token or "").encode()):
+            raise CommandError("this application asks for a token before the command (TOKEN@COMMAND)")
+
+    def _change_policy(self, command: ChangePolicy) -> str:
+        policy = JobPolicy.named(command.policy, objective=command.objective, threshold=command.threshold)
+        self._services.change_policy(policy)
+        return f"policy is {policy.summary()}"
+
+    def _balance_load(self, command: BalanceLoad) -> str:
+        wanted = self._job.reconfigurer.request_balance(cause=f"udp {command.text()}")
+        return f"reconfiguration {wanted.number}: {wanted.summary()}"
+
+    def _show_performance(self, command: ShowPerformance) -> str:
+        values = self._job.performance()
+        self._job.show(values)
+        return values
+
+    def _terminate(self, command: Terminate) -> str:
+        self._job.terminate()
+        return "the application ends at its next agreement point"
+
+    async def _change_ranks(self, command: ChangeRanks) -> str:
+        await self._until_started()
+        cause = f"udp {command.text()}"
+        if command.at_iteration is None:
+            wanted = self._job.reconfigurer.request(command.changes, cause=cause)
+        else:
+            wanted = self._services.plan(ScheduledChange(command.at_iteration, command.changes), cause=cause)
+        self._job.show(*create_lines(command.changes))
+        return f"reconfiguration {wanted.number}: {wanted.summary()}"
+
+    async def _prepare_ranks(self, command: PrepareRanks) -> str:
+        await self._until_started()
+        cause = f"udp {command.text()}"
+        wanted = self._job.reconfigurer.request_ready(command.node, command.ranks, cause=cause)
+        return f"reconfiguration {wanted.number}: {wanted.summary()}"
+
+    async def _until_started(self) -> None:
+        if not await self._job.until(lambda: bool(self._job.roster.members), limit_s=START_LIMIT_S):
+            raise CommandError("the application is still starting")
+
+    async def _change_counters(self, command: ChangeCounters) -> str:
+        await self._until_started()
+        return await self._services.change_counters(command.first, command.second)
+
+    async def _bind_ranks(self, command: BindRanks) -> str:
+        cores: dict[int, list[int]] = {}
+        for rank, core in command.bindings:
+            if core not in (of_rank := cores.setdefault(rank, [])):
+                of_rank.append(core)
+        await self._services.bind(cores)
+        return ", ".join(
+            f"rank {rank} on core{'s' if len(bound) > 1 else ''} {','.join(map(str, bound))}"
+            for rank, bound in sorted(cores.items())
+        )
+
+    def _delay_io(self, command: DelayIO) -> str:
+        waits = bool(self._services.io.waiting)
+        self._services.io.delay(command.seconds)
+        self._services.open_io()
+        return f"the {'waiting' if waits else 'next'} I/O phase begins {command.seconds:g} s later"
+
+    def _grant_io(self, command: GrantIO) -> str:
+        waits = bool(self._services.io.waiting)
+        self._services.io.grant()
+        self._services.open_io()
+        return "the I/O phase begins" if waits else "no I/O phase waits"
+
+    def _print_message(self, command: PrintMessage) -> str:
+        self._job.show(command.message)
+        return "printed"

@@ -1,0 +1,65 @@
+"""The UDP listener for text commands: every datagram gets one datagram back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from flexmpi.errors import ConfigurationError
+from flexmpi.protocol.address import LARGEST_DATAGRAM, Address
+
+
+class _Protocol(asyncio.DatagramProtocol):
+    def __init__(self, answer: Callable[[bytes, str], Awaitable[str]]) -> None:
+        self._answer = answer
+        self._answering: set[asyncio.Task[None]] = set()
+
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
+        task = asyncio.create_task(self._reply(data, address))
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+
+    async def _reply(self, data: bytes, address: tuple[str, int]) -> None:
+        try:
+            reply = await self._answer(data, f"{address[0]}:{address[1]}")
+        except Exception as error:
+            # Whoever asked must not wait in vain.
+            reply = f"error: the command failed: {type(error).__name__}: {error}"
+        if not self._transport.is_closing():
+            self._transport.sendto(reply.encode(errors="replace")[:LARGEST_DATAGRAM], address)
+
+
+async def listen(
+    address: Address, answer: Callable[[bytes, str], Awaitable[str]]
+) -> tuple[asyncio.DatagramTransport, Address]:
+    """Answer datagrams at ``address`` until the transport is closed.
+
+    Parameters
+    ----------
+    address
+        Port 0 takes any free port.
+    answer
+        Gets the datagram and its sender, returns the reply.
+
+    Returns
+    -------
+    DatagramTransport, Address
+        The second says the port in use.
+
+    Raises
+    ------
+    ConfigurationError
+        The address cannot be listened at.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        transport, _ = await loop.create_datagram_endpoint(
+            lambda: _Protocol(answer), local_addr=(address.host, address.port)
+        )
+    except OSError as error:
+        raise ConfigurationError(f"cannot listen for commands at UDP {address}: {error.strerror or error}") from None
+    host, port = transport.get_extra_info("sockname")[:2]
+    return transport, Address(host, port)

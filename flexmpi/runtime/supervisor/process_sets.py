@@ -1,0 +1,202 @@
+"""The process sets of one job on its nodes: started, spoken to and ended, through the node launchers.
+
+What their ranks say is understood elsewhere (``rank_events``); here is only the way to them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+from flexmpi.protocol.frames import Message
+from flexmpi.runtime.job.options import JobOptions
+from flexmpi.runtime.job.roster import ProcessSet, RankId, Roster
+from flexmpi.runtime.machine.tasks import Tasks
+from flexmpi.runtime.providers.gateway import Gateway, LauncherLine
+from flexmpi.runtime.providers.launchers import Launchers
+from flexmpi.runtime.providers.local import LocalProvider
+from flexmpi.runtime.providers.provider import Provider
+from flexmpi.runtime.providers.slurm import SlurmProvider
+
+NETWORK = "UCX_NET_DEVICES"
+"""The interfaces that MPI opens. Virtual nodes need the loopback one only; another may go away while the job runs."""
+
+
+class ProcessSets:
+    """Starts, addresses and ends the process sets of one job.
+
+    Parameters
+    ----------
+    options
+        What to run, and where nodes come from.
+    roster
+        Who is who.
+    tasks
+        The job's tasks.
+    on_message
+        Called with a node's name and each message of its launcher.
+    on_lost
+        Called with a process set whose launcher is gone, and why that is its end.
+    warn
+        Prints a warning.
+    """
+
+    def __init__(
+        self,
+        options: JobOptions,
+        roster: Roster,
+        tasks: Tasks,
+        *,
+        on_message: Callable[[str, Message], None],
+        on_lost: Callable[[ProcessSet, str], None],
+        warn: Callable[[str], None],
+    ) -> None:
+        self._options = options
+        self._roster = roster
+        self._tasks = tasks
+        self._on_lost = on_lost
+        self._warn = warn
+        self._remarks: dict[str, str] = {}
+        self._gateway = Gateway(on_message, self._on_arrival, self._on_launcher_lost)
+
+    async def open(self, folder: Path) -> None:
+        """Be ready to start process sets; what is needed for it lies in a private folder."""
+        allocation = self._options.allocation
+        provider = self._provider(folder)
+        self._launchers = Launchers(provider, self._gateway, self._tasks.until, retries=self._options.grant_retries)
+        if allocation is None:
+            await self._gateway.open()
+        else:
+            await self._gateway.open("0.0.0.0", names=allocation.addresses)
+
+    def _provider(self, folder: Path) -> Provider:
+        allocation, on_ended = self._options.allocation, self._tasks.notify
+        if allocation is None:
+            return LocalProvider(folder, on_ended=on_ended)
+        timeout_s = self._options.grant_timeout_s
+        return SlurmProvider(allocation, folder, grant_timeout_s=timeout_s, on_ended=on_ended)
+
+    async def close(self) -> None:
+        """End all process sets and launchers, those that are still on their way too."""
+        await self._launchers.close()
+
+    async def start(self, node: str | None, size: int, environment: Mapping[str, str]) -> list[RankId]:
+        """Start ranks on a node, or for None on a new node that the provider chooses.
+
+        Raises
+        ------
+        MembershipError
+            The node was refused or not granted in time.
+        """
+        node = await self._launchers.ensure(node)
+        self._remarks.pop(node, None)
+        pset = self._roster.add(node, size)
+        told = {"FLEXMPI_PSET": str(pset.number), "FLEXMPI_SPEED": repr(self._roster.speed_of(node))}
+        if self._options.interval is not None:
+            told["FLEXMPI_INTERVAL"] = self._options.interval
+        if self._options.allocation is None and NETWORK not in os.environ:
+            told[NETWORK] = "lo"
+        self._gateway.lines[node].send(
+            "start",
+            pset=pset.number,
+            ranks=size,
+            command=self._options.command,
+            directory=str(Path.cwd()),
+            environment={**self._launchers.rank_environment, **environment, **told},
+            warm=self._options.warm,
+        )
+        return pset.ranks
+
+    def tell(self, ranks: Collection[RankId], kind: str, **fields: object) -> None:
+        """Send a message to ranks, through their launchers."""
+        for number in sorted({rank.pset for rank in ranks}):
+            if (pset := self._roster.psets.get(number)) is not None:
+                local_ranks = [rank.local_rank for rank in ranks if rank.pset == number]
+                message = {"kind": kind, **fields}
+                self.tell_launcher(pset.node, "rank", pset=number, local_ranks=local_ranks, message=message)
+
+    def tell_launcher(self, node: str, kind: str, **fields: object) -> None:
+        """Send a message to a node's launcher, if it is there."""
+        if (line := self._gateway.lines.get(node)) is not None:
+            line.send(kind, **fields)
+
+    def tell_launchers(self, kind: str) -> None:
+        """Send a message to all launchers."""
+        for node in list(self._gateway.lines):
+            self.tell_launcher(node, kind)
+
+    @property
+    def nodes(self) -> list[str]:
+        """Those that have a launcher."""
+        return sorted(self._gateway.lines)
+
+    def cores_of(self, node: str) -> frozenset[int]:
+        """Return the real cores that ranks on a node can be bound to."""
+        return self._gateway.lines[node].cores
+
+    async def stopped(self, ranks: Collection[RankId]) -> list[RankId]:
+        """Return those of these ranks whose process a signal or a debugger has stopped."""
+        pids: dict[str, list[int]] = {}
+        for rank in ranks:
+            if rank in self._roster.pids:
+                pids.setdefault(self._roster.node_of(rank), []).append(self._roster.pids[rank])
+        stopped = await self._launchers.stopped(pids)
+        return [rank for rank in ranks if self._roster.pids.get(rank) in stopped]
+
+    def seen(self, node: str, message: Message) -> None:
+        """Take in a launcher's answer about stopped processes."""
+        self._launchers.seen(node, message)
+
+    def kill(self, number: int) -> None:
+        """End a process set at once."""
+        if (pset := self._roster.psets.get(number)) is not None:
+            self.tell_launcher(pset.node, "kill", pset=number)
+
+    def give_up(self, nodes: Collection[str]) -> None:
+        """Wait no longer for these nodes where they have not been granted yet."""
+        self._launchers.give_up(nodes)
+        self._tasks.notify()
+
+    def let_go(self, node: str, *, if_idle: bool = False) -> None:
+        """Have a node's launcher end, so that its node is free; with ``if_idle`` unless a process set lives there."""
+        if not (if_idle and self._is_used(node)):
+            self._tasks.spawn(self._let_go(node, if_idle=if_idle))
+
+    async def _let_go(self, node: str, *, if_idle: bool) -> None:
+        # Something may have been started there since.
+        if if_idle and self._is_used(node):
+            return
+        self._remarks.pop(node, None)
+        if (remark := await self._launchers.let_go(node)) is not None:
+            self._remarks[node] = remark
+            self._warn(remark)
+        self._tasks.notify()
+
+    def held(self) -> list[str]:
+        """Return the nodes of the first allocation, and those with a launcher, be it that it is ending; each once."""
+        allocation = self._options.allocation
+        allocated = [] if allocation is None else allocation.nodes
+        return list(dict.fromkeys([*allocated, *self._gateway.lines, *self._launchers.going]))
+
+    def remark_on(self, node: str) -> str | None:
+        """Return what was said when a node could not be given back."""
+        return self._remarks.get(node)
+
+    def _is_used(self, node: str) -> bool:
+        return any(pset.node == node for pset in self._roster.psets.values())
+
+    def _on_arrival(self, line: LauncherLine, hello: Message) -> bool:
+        awaited = self._launchers.arrived(line, hello)
+        self._tasks.notify()
+        return awaited
+
+    def _on_launcher_lost(self, node: str) -> None:
+        self._tasks.spawn(self._see_lost(node))
+        for pset in [pset for pset in self._roster.psets.values() if pset.node == node]:
+            self._on_lost(pset, f"the node launcher of {node} is gone")
+        self._tasks.notify()
+
+    async def _see_lost(self, node: str) -> None:
+        await self._launchers.lost(node)
+        self._tasks.notify()

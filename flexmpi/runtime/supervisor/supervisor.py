@@ -1,0 +1,417 @@
+"""The supervisor, `flexmpi run` itself: one per job, owner of its process sets, its commands and its end.
+
+It is no MPI process. Here is the life of the job; the way to its ranks is ``process_sets``, what they say is understood in
+``rank_events``, reconfigurations are carried out in ``reconfigurer``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from flexmpi.errors import CommandError, MembershipError, MessageError
+from flexmpi.protocol.address import Address
+from flexmpi.protocol.frames import Message
+from flexmpi.runtime.job.application import Application
+from flexmpi.runtime.job.diagnosis import in_context
+from flexmpi.runtime.job.grant import Grant
+from flexmpi.runtime.job.measurements import IntervalReport
+from flexmpi.runtime.job.options import JobOptions
+from flexmpi.runtime.job.reconfiguration import Reconfiguration, Stage
+from flexmpi.runtime.job.roster import ProcessSet, RankId, Roster
+from flexmpi.runtime.machine import processes
+from flexmpi.runtime.machine.tasks import Tasks
+from flexmpi.runtime.reporting import report
+from flexmpi.runtime.reporting.eventlog import EventLog
+from flexmpi.runtime.reporting.monitoring import Monitor
+from flexmpi.runtime.reporting.terminal import Terminal
+from flexmpi.runtime.supervisor import listener
+from flexmpi.runtime.supervisor.commander import Commander
+from flexmpi.runtime.supervisor.process_sets import ProcessSets
+from flexmpi.runtime.supervisor.rank_events import RankEvents
+from flexmpi.runtime.supervisor.reconfigurer import Reconfigurer
+from flexmpi.runtime.supervisor.services import Services
+
+RELEASE_LIMIT_S = 10.0
+NEWCOMERS_LIMIT_S = 1.0
+LAST_WORDS_LIMIT_S = 1.0
+TERMINATED = 128 + signal.SIGTERM
+
+
+class AgentLine(Protocol):
+    """A job's line to the cluster agent, as far as its supervisor uses it."""
+
+    def start(self) -> None:
+        """Look for the agent from now on."""
+
+    def sampled(self, latest: IntervalReport) -> None:
+        """Tell what was measured in a sampling interval."""
+
+    async def close(self, *, status: int, why: str | None) -> None:
+        """Say that the job has ended."""
+
+
+class Supervisor:
+    """Runs one elastic job from its first rank to its last.
+
+    Parameters
+    ----------
+    options
+        What to run, and where.
+    log
+        Where its events go.
+    line_to_agent
+        Makes the line to the agent that a folder tells of; the address is where the job takes text commands, if anywhere.
+    """
+
+    def __init__(
+        self,
+        options: JobOptions,
+        log: EventLog,
+        *,
+        line_to_agent: Callable[[Supervisor, Path, Address | None], AgentLine],
+    ) -> None:
+        self.options = options
+        self._line_to_agent = line_to_agent
+        self.limits = options.limits
+        self.floor = options.floor
+        self.grant = Grant(options.own_nodes)
+        self.log = log
+        self.roster = Roster(options.nodes)
+        self.application = Application()
+        self.reconfigurer = Reconfigurer(self)
+        self.latest: IntervalReport | None = None
+        self.nodes_on_demand = options.allocation is not None
+        self.founders: list[list[RankId]] = []
+        self.status = 0
+        self._failed = False
+        self._why = self._traceback = ""
+        self._hurried = False
+        self._terminating = False
+        self._began = time.monotonic()
+        self._tasks = Tasks(self._failed_itself)
+        self.process_sets = ProcessSets(
+            options, self.roster, self._tasks, on_message=self._on_message, on_lost=self._on_lost, warn=self.warn
+        )
+        # What the parts of the job need of these two.
+        self.until, self.notify, self.later = self._tasks.until, self._tasks.notify, self._tasks.later
+        self.spawn = self._tasks.spawn
+        self.tell, self.stopped = self.process_sets.tell, self.process_sets.stopped
+        self.give_up_nodes = self.process_sets.give_up
+        self.kill_process_set, self.remark_on = self.process_sets.kill, self.process_sets.remark_on
+        self.services = Services(
+            self,
+            schedule=options.schedule,
+            monitor=Monitor(options.report, in_seconds=options.report_in_seconds, counters=options.counters),
+            io_controlled=options.io_controlled,
+            counters=options.counters,
+            policy=options.policy,
+            watts=options.watts,
+            dry_run=options.policy_dry_run,
+        )
+        self._events = RankEvents(self)
+        self._address: Address | None = None
+        self._agent: AgentLine | None = None
+
+    async def run(self) -> int:
+        """Run the job.
+
+        Returns
+        -------
+        int
+            The exit status: the application's, 143 if it was terminated by a command, 128 + the signal that ended the job.
+        """
+        started_at = time.time()
+        self._catch_signals()
+        folder = processes.private_folder()
+        self._terminal = Terminal(partial(self.fail, "", status=128 + signal.SIGPIPE))
+        transport = None
+        try:
+            await self.process_sets.open(folder)
+            if self.options.listen is not None:
+                transport = await self._listen(self.options.listen)
+            self.show(*report.host_lines(self.options.nodes), f"Policy is {self.services.policy.name}")
+            self._tasks.spawn(self._start_founders())
+            self._tasks.spawn(self.reconfigurer.run())
+            await self.until(lambda: self._failed or (bool(self.roster.members) and not self.roster.psets))
+            await self._hear_of_newcomers()
+        finally:
+            if transport is not None:
+                transport.close()
+            self.services.monitor.close()
+            self.reconfigurer.abandon_all("the application ended first")
+            self._tasks.cancel()
+            await self.process_sets.close()
+            shutil.rmtree(folder, ignore_errors=True)
+            processes.clear_shared_memory(since=started_at)
+            if self._agent is not None:
+                await self._agent.close(status=self.status, why=self._why)
+            await self._say_the_last()
+        self.log.write("ended", status=self.status)
+        return self.status
+
+    # What the reconfigurer, the commands, the agent's orders and the ranks' messages need besides.
+
+    def held(self) -> list[str]:
+        """Return the nodes that are the job's, its floor first: given to it, with a launcher, or not free again yet."""
+        return list(dict.fromkeys([self.floor, *self.grant.nodes, *self.process_sets.held()]))
+
+    async def start_process_set(self, node: str | None, size: int) -> list[RankId]:
+        """Start newcomers on a node, or for None on a new node that the provider chooses.
+
+        Raises
+        ------
+        MembershipError
+            The node was refused or not granted in time.
+        """
+        return await self.process_sets.start(node, size, {"FLEXMPI_JOINING": "1", **self.services.meters.environment()})
+
+    def fail(self, why: str, *, status: int = 1, traceback: str | None = None) -> None:
+        """End the job with an error; the first one counts and is the only one printed, behind what the ranks print."""
+        if not self._failed:
+            self._failed, self.status = True, status
+            self._why, self._traceback = why, traceback or ""
+            self.notify()
+
+    def finish(self) -> None:
+        """The application has ended its session: whoever waits outside it is released."""
+        if not self.application.finished:
+            self.application.finished = True
+            self.reconfigurer.abandon_all("the application ended first")
+            self._tasks.spawn(self._release_waiting())
+            self.notify()
+
+    async def _release_waiting(self) -> None:
+        idle = self.roster.idle()
+        self.tell(list(self.roster.waiting), "release")
+        if not await self.until(
+            lambda: not any(pset.number in self.roster.psets for pset in idle), limit_s=RELEASE_LIMIT_S
+        ):
+            for pset in idle:
+                self.kill_process_set(pset.number)
+
+    def terminate(self) -> None:
+        """End the application at its next agreement point, or at once where it has no session."""
+        self._terminating = True
+        self.services.open_all_io()
+        if self.application.loop is None:
+            self.fail("terminated by a command before it reached its first iteration", status=TERMINATED)
+        self.tell(self.roster.members[:1], "terminate")
+
+    def terminated(self) -> None:
+        """The ranks have agreed to end."""
+        self.status = TERMINATED
+        self.finish()
+
+    def reconfigured(self, reconfiguration: Reconfiguration) -> None:
+        """Take note that a reconfiguration is over; a pending termination must reach the rank that is rank 0 now."""
+        self.log.write("reconfiguration", **reconfiguration.record())
+        if reconfiguration.stage is Stage.DONE:
+            given, left = reconfiguration.given, reconfiguration.vacated
+            self.grant.settle(given=given, left=left, used=self.roster.occupied())
+        self.notify()
+        self.services.reconfigured(reconfiguration)
+        if reconfiguration.stage is Stage.FAILED and not self._failed:
+            self._terminal.say(
+                f"flexmpi: reconfiguration {reconfiguration.number} was dropped: {reconfiguration.why}\n"
+            )
+        elif reconfiguration.stage is Stage.DONE:
+            elapsed_s = time.monotonic() - self._began
+            self.show(*report.spawn_lines(reconfiguration, self._joined(reconfiguration), elapsed_s=elapsed_s))
+            self.show(*report.balance_lines(reconfiguration))
+            self.show(*report.ready_lines(reconfiguration))
+            self.show(*report.removal_lines(reconfiguration, reconfiguration.left, elapsed_s=elapsed_s))
+            if self._terminating:
+                self.tell(self.roster.members[:1], "terminate")
+
+    def _joined(self, reconfiguration: Reconfiguration) -> dict[int, str]:
+        return {
+            number: self.roster.node_of(rank)
+            for number, rank in enumerate(self.roster.members)
+            if rank in reconfiguration.newcomers
+        }
+
+    def show(self, *lines: str) -> None:
+        """Print lines of FlexMPI's own in the application's output."""
+        if lines and not self.options.quiet:
+            self._terminal.write("stdout", "".join(f"{line}\n" for line in lines).encode(errors="replace"))
+
+    def _write_output(self, node: str, message: Message) -> None:
+        """Pass on what ranks print, and let their launcher send more when it is written."""
+        data = message["text"].encode(errors="surrogateescape")
+        then = partial(self.process_sets.tell_launcher, node, "taken", bytes=len(data))
+        self._terminal.write(message["stream"], data, source=RankId(message["pset"], message["local_rank"]), then=then)
+
+    def warn(self, what: str) -> None:
+        """Print a warning."""
+        self._terminal.say(f"flexmpi: warning: {what}\n")
+
+    def interval_ended(self, latest: IntervalReport) -> None:
+        """Take note of what was measured in a sampling interval."""
+        self.latest = latest
+        if self._agent is not None:
+            self._agent.sampled(latest)
+        self.services.interval_ended(latest, self._first_host())
+
+    def _first_host(self) -> str:
+        """Return the node of rank 0, whose figures the manual's lines show."""
+        return self.roster.node_of(self.roster.members[0])
+
+    def performance(self) -> str:
+        """Return the performance values of the latest interval.
+
+        Raises
+        ------
+        CommandError
+            No interval has ended yet.
+        """
+        if self.latest is None:
+            raise CommandError("no sampling interval has ended yet")
+        return report.performance_line(self.latest, self._first_host(), self.services.meters.energy)
+
+    # The job's own life.
+
+    async def _start_founders(self) -> None:
+        placement = list(self.options.placement.items())
+        environment = {"FLEXMPI_FOUNDERS": str(len(placement)), **self.services.meters.environment()}
+        try:
+            for node, size in placement:
+                self.founders.append(await self.process_sets.start(node, size, environment))
+        except MembershipError as error:
+            self.fail(str(error))
+            return
+        self.roster.members = [rank for unit in self.founders for rank in unit]
+        self.log.write("started", ranks=len(self.roster.members), placement=dict(placement), pid=os.getpid())
+        self.notify()
+        if self.options.agent is not None:
+            self._look_for_agent(self.options.agent)
+        if len(self.founders) > 1:
+            await self._bring_founders_together()
+
+    async def _bring_founders_together(self) -> None:
+        """Have the founding process sets join each other, once all their ranks are there to be told a port."""
+        application, opened = self.application, self._events.opened
+        await self.until(lambda: application.obstacle is not None or opened.issuperset(self.roster.members))
+        if application.obstacle is not None:
+            self.fail(f"the ranks of several nodes have to join each other: {application.obstacle}")
+            return
+        for position, unit in enumerate(self.founders):
+            self.tell(unit, "assemble", reconfiguration=0, position=position, count=len(self.founders))
+
+    def _look_for_agent(self, folder: Path) -> None:
+        try:
+            self._agent = self._line_to_agent(self, folder, self._address)
+        except MessageError as error:
+            self.warn(f"this job cannot have an agent: {error}")
+        else:
+            self._agent.start()
+
+    async def _listen(self, address: Address) -> asyncio.DatagramTransport:
+        commander = Commander(self, self.options.token)
+        transport, bound = await listener.listen(address, commander.answer)
+        if not bound.is_loopback and self.options.token is None:
+            self.warn(
+                f"UDP {bound} takes commands from anybody who reaches it; use --token-file, or listen at 127.0.0.1"
+            )
+        self.show(f"Listening for commands at UDP {bound}")
+        self.log.write("listening", host=bound.host, port=bound.port)
+        self._address = bound
+        return transport
+
+    def _catch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # Who started this process (nohup, a shell's background job) may want it to ignore some.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self._on_signal, number)
+        if signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
+            loop.add_signal_handler(signal.SIGTSTP, self._suspend)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        self._hurried = True
+        self.fail(f"ended by {number.name}", status=128 + number)
+        self.notify()
+
+    def _suspend(self) -> None:
+        """Stop as Ctrl-Z wants it; the launchers are to wait for this process, however long."""
+        self.process_sets.tell_launchers("suspended")
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self.process_sets.tell_launchers("alive")
+
+    def _failed_itself(self, error: BaseException) -> None:
+        self.fail(f"the supervisor itself failed: {type(error).__name__}: {error}")
+
+    async def _hear_of_newcomers(self) -> None:
+        """Wait a moment for the end of a newcomer that may have taken others with it, which waited for it inside MPI."""
+        current = self.reconfigurer.current
+        if self._hurried or current is None or current.stage is not Stage.AGREED:
+            return
+        if current.newcomers:
+            await self.until(lambda: bool(current.lost), limit_s=NEWCOMERS_LIMIT_S)
+        self._why = in_context(self._why, current)
+
+    async def _say_the_last(self) -> None:
+        """Say why the job has failed, and wait for whoever reads the output; nobody waits after a signal."""
+        self._terminal.say(self._traceback)
+        if self._why:
+            self._terminal.say(f"flexmpi: error: {self._why}\n")
+            self.log.write("error", why=self._why)
+        self._terminal.flush(self.notify)
+        await self.until(lambda: self._terminal.flushed or self._hurried)
+        await self.until(lambda: self._terminal.flushed, limit_s=LAST_WORDS_LIMIT_S)
+
+    def _on_message(self, node: str, message: Message) -> None:
+        try:
+            self._understand(node, message)
+        except Exception as error:
+            self._failed_itself(error)
+        self.notify()
+
+    def _understand(self, node: str, message: Message) -> None:
+        match message["kind"]:
+            case "rank":
+                self._events.handle(RankId(message["pset"], message["local_rank"]), message["message"])
+            case "hello":
+                self.services.meters.arrived(node, message)
+            case "probed" | "energy":
+                self.services.meters.heard(node, message)
+            case "draining":
+                self._drain(node)
+            case "seen":
+                self.process_sets.seen(node, message)
+            case "bound":
+                self.services.bound(message)
+            case "output":
+                self._write_output(node, message)
+            case "pset_started":
+                self.log.write("pset_started", pset=message["pset"], node=node, warm=message["warm"])
+            case "warm":
+                self.log.write("warm_parent", node=node, problem=message["problem"])
+            case "pset_ended":
+                self._events.process_set_ended(message)
+                self.process_sets.let_go(node, if_idle=True)
+
+    def _drain(self, node: str) -> None:
+        """A node is being taken back: its ranks leave before anything else happens, if there are others."""
+        allocation = self.options.allocation
+        if allocation is not None and node == allocation.batch_node:
+            # The whole Slurm job ends, and this process has had the same signal.
+            return
+        here = self.roster.occupied().get(node, 0)
+        try:
+            if here == 0:
+                self.process_sets.let_go(node)
+            else:
+                self.reconfigurer.request_first([(node, -here)], cause=f"{node} is taken back")
+        except CommandError as error:
+            self.fail(f"{node} is taken back, and the application cannot go on without it: {error}")
+
+    def _on_lost(self, pset: ProcessSet, why: str) -> None:
+        self._events.process_set_lost(pset, why)

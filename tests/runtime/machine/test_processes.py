@@ -1,0 +1,194 @@
+"""Finding processes, ending them, and clearing what they leave; on processes of the test's own."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from flexmpi.runtime.machine import processes
+from tests.applications import wait_until
+
+Shell = Callable[[str], "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def shell() -> Iterator[Shell]:
+    """Start shell scripts, each in a process group of its own, which is ended with the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(script: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def numbers(process: subprocess.Popen[str], count: int) -> list[int]:
+    """Read so many process ids from a script's output."""
+    assert process.stdout is not None
+    return [int(process.stdout.readline()) for _ in range(count)]
+
+
+def is_alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+
+
+def run_python(program: str, *arguments: object) -> str:
+    command = [sys.executable, "-c", textwrap.dedent(program), *map(str, arguments)]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout
+
+
+def test_descendants_are_found_parents_first(shell: Shell) -> None:
+    process = shell("(sleep 100 & echo $!; wait) & echo $!; wait")
+    inner, outer = sorted(numbers(process, 2), reverse=True)
+    assert processes.descendants(process.pid) == [outer, inner]
+    assert process.pid in processes.descendants(os.getpid())
+    assert processes.descendants(inner) == []
+
+
+def test_processes_are_found_by_their_environment(shell: Shell) -> None:
+    process = shell("FLEXMPI_TEST_MARK=17 exec sleep 100")
+    wait_until(lambda: processes.having("FLEXMPI_TEST_MARK=17") == [process.pid], what="sleep is found")
+    assert processes.having("FLEXMPI_TEST_MARK=1") == []
+    assert processes.having("TEST_MARK=17") == []
+
+
+def test_the_dead_are_not_found_by_their_environment(shell: Shell) -> None:
+    process = shell("echo here; exec env FLEXMPI_TEST_MARK=18 sleep 100")
+    wait_until(lambda: processes.having("FLEXMPI_TEST_MARK=18") == [process.pid], what="sleep is found")
+    processes.kill([process.pid])
+    wait_until(
+        lambda: processes.having("FLEXMPI_TEST_MARK=18") == [], what="it is dead, though nobody has collected it"
+    )
+
+
+def test_killing_forgives_processes_that_are_gone(shell: Shell) -> None:
+    gone = shell("exit")
+    gone.wait()
+    living = shell("exec sleep 100")
+    processes.kill([gone.pid, living.pid])
+    assert living.wait(10) == -signal.SIGKILL
+
+
+def test_stopped_processes_are_told_from_others(shell: Shell) -> None:
+    running, stopped = shell("exec sleep 100"), shell("exec sleep 100")
+    os.kill(stopped.pid, signal.SIGSTOP)
+    wait_until(lambda: processes.stopped([running.pid, stopped.pid]) == [stopped.pid], what="one is stopped")
+    assert processes.stopped([2**22 + 1]) == []
+
+
+def test_a_process_dies_with_the_one_that_started_it(shell: Shell) -> None:
+    imports = "import os, time; from flexmpi.runtime.machine import processes"
+    program = f"{imports}; processes.die_with_parent(); print(os.getpid(), flush=True); time.sleep(100)"
+    parent = shell(f'{sys.executable} -c "{program}" & wait')
+    (child,) = numbers(parent, 1)
+    assert is_alive(child)
+    os.kill(parent.pid, signal.SIGKILL)
+    wait_until(lambda: not is_alive(child), what="the child is dead")
+
+
+def test_a_process_whose_parent_is_dead_already_ends_at_once() -> None:
+    program = """
+        import os
+        from flexmpi.runtime.machine import processes
+        if (pid := os.fork()) == 0:
+            processes.die_with(os.getpid())
+            os._exit(0)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    """
+    assert run_python(program) == "1\n"
+
+
+def test_orphans_are_adopted_ended_and_collected() -> None:
+    program = """
+        import os, subprocess, time
+        from flexmpi.runtime.machine import processes
+        processes.adopt_orphans()
+        script = "setsid sh -c 'sleep 100 & sleep 100' & setsid sleep 100 & kill -9 $$"
+        subprocess.run(["sh", "-c", script])
+        rounds = 0
+        while processes.end_descendants():
+            rounds += 1
+            time.sleep(0.01)
+        try:
+            os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            print("nothing is left after", "some" if rounds else "no", "rounds")
+    """
+    assert run_python(program) == "nothing is left after some rounds\n"
+
+
+def test_children_that_are_waited_for_are_not_collected_by_the_way() -> None:
+    program = """
+        import subprocess, time
+        from flexmpi.runtime.machine import processes
+        known, unknown = (subprocess.Popen(["sh", "-c", "exit 3"]) for _ in range(2))
+        while any(" Z " not in open(f"/proc/{each.pid}/stat").read() for each in (known, unknown)):
+            time.sleep(0.01)
+        processes.reap_adopted(started=[known.pid])
+        print(known.wait(), unknown.wait())
+    """
+    # Popen gives 0 for a child that somebody else has collected.
+    assert run_python(program) == "3 0\n"
+
+
+@pytest.fixture
+def shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in place of /dev/shm."""
+    monkeypatch.setattr(processes, "SHARED_MEMORY", tmp_path)
+    return tmp_path
+
+
+def segment(folder: Path, name: str, *, modified_at: float | None = None) -> Path:
+    path = folder / name
+    path.write_bytes(bytes(mmap.PAGESIZE))
+    if modified_at is not None:
+        os.utime(path, (modified_at, modified_at))
+    return path
+
+
+def test_only_unused_shared_memory_of_this_run_is_cleared(shared_memory: Path) -> None:
+    began = time.time()
+    left = [segment(shared_memory, name) for name in ("mpich_shm_1_0", "ucx_shm_posix_2")]
+    kept = [
+        segment(shared_memory, "mpich_shm_old", modified_at=began - 100),
+        segment(shared_memory, "somebody_elses"),
+        opened := segment(shared_memory, "mpich_shm_open"),
+        mapped := segment(shared_memory, "ucx_shm_posix_mapped"),
+    ]
+    with opened.open("rb"):
+        with mapped.open("rb") as file:
+            mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        assert sorted(processes.clear_shared_memory(since=began)) == sorted(left)
+        mapping.close()
+    assert sorted(shared_memory.iterdir()) == sorted(kept)
+    assert sorted(processes.clear_shared_memory(since=began)) == sorted(kept[2:])
+
+
+def test_a_folder_is_made_where_a_socket_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    short = Path(tempfile.mkdtemp(prefix="fx-", dir="/tmp"))
+    long = tmp_path / ("x" * 80)
+    long.mkdir()
+    for wanted, where in ((short, short), (long, Path("/tmp"))):
+        monkeypatch.setattr(tempfile, "tempdir", str(wanted))
+        made = processes.private_folder()
+        assert made.parent == where
+        assert made.stat().st_mode & 0o777 == 0o700
+        made.rmdir()
+    short.rmdir()

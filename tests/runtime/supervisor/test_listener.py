@@ -1,0 +1,97 @@
+"""The UDP listener: every datagram gets one datagram back, whatever it says and whatever happens to the command."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import Awaitable, Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flexmpi.errors import ConfigurationError
+from flexmpi.protocol.address import LARGEST_DATAGRAM, Address
+from flexmpi.runtime.supervisor.listener import listen
+
+LIMIT_S = 10.0
+
+properties = settings(derandomize=True, deadline=None, max_examples=100)
+
+
+async def exchange(answer: Callable[[bytes, str], Awaitable[str]], *datagrams: bytes) -> list[bytes]:
+    """Send datagrams one after the other to a listener with such answers, and return the replies."""
+    transport, bound = await listen(Address("127.0.0.1", 0), answer)
+    loop = asyncio.get_running_loop()
+    replies = []
+    try:
+        with socket.socket(type=socket.SOCK_DGRAM) as sender:
+            sender.setblocking(False)
+            sender.connect(bound)
+            async with asyncio.timeout(LIMIT_S):
+                for datagram in datagrams:
+                    await loop.sock_sendall(sender, datagram)
+                    replies.append(await loop.sock_recv(sender, 1 << 16))
+    finally:
+        transport.close()
+    return replies
+
+
+def test_every_datagram_gets_its_answer_back() -> None:
+    async def answer(data: bytes, sender: str) -> str:
+        assert re.fullmatch(r"127\.0\.0\.1:\d+", sender)
+        return data.decode(errors="replace").upper()
+
+    assert asyncio.run(exchange(answer, b"6:a:1", b"\xff")) == [b"6:A:1", "\ufffd".encode()]
+
+
+def test_a_command_that_fails_by_a_mistake_of_ours_is_answered_too() -> None:
+    async def answer(data: bytes, sender: str) -> str:
+        raise KeyError(data.decode())
+
+    assert asyncio.run(exchange(answer, b"6")) == [b"error: the command failed: KeyError: '6'"]
+
+
+def test_a_reply_longer_than_a_datagram_is_cut() -> None:
+    async def answer(data: bytes, sender: str) -> str:
+        return "x" * 100_000
+
+    assert asyncio.run(exchange(answer, b"?")) == [b"x" * LARGEST_DATAGRAM]
+
+
+def test_a_port_in_use_is_an_error_that_names_it() -> None:
+    async def answer(data: bytes, sender: str) -> str:
+        return ""
+
+    async def scenario(port: int) -> None:
+        await listen(Address("127.0.0.1", port), answer)
+
+    with socket.socket(type=socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            ConfigurationError, match=f"cannot listen for commands at UDP 127.0.0.1:{port}: Address already"
+        ):
+            asyncio.run(scenario(port))
+
+
+@properties
+@given(st.sampled_from(["", "localhost:", "127.0.0.1:", "node-3.cluster:"]), st.integers(0, 65535))
+def test_addresses_are_read_as_they_are_shown(host: str, port: int) -> None:
+    address = Address.parse(f"{host}{port}", option="--listen")
+    assert address == (host.rstrip(":") or "127.0.0.1", port)
+    assert Address.parse(str(address), option="--listen") == address
+    assert address.is_loopback == (not host.startswith("node"))
+
+
+not_a_port = st.text(max_size=10).filter(lambda text: not text.rpartition(":")[2].isdecimal())
+
+
+@properties
+@given(not_a_port | st.integers(65536).map(str) | st.just(":7"))
+def test_what_is_no_address_is_refused_with_the_option_it_was_given_to(text: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"^--report must be PORT or HOST:PORT with a port of 0 to 65535, got "
+    ):
+        Address.parse(text, option="--report")
