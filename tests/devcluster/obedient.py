@@ -1,4 +1,4 @@
-"""``python -m tests.devcluster.obedient FOLDER JOB NODE``: tells an agent that it is elastic job JOB, and that it has done each order.
+"""``python -m tests.devcluster.obedient FOLDER JOB NODE``: tells an agent that it is elastic job JOB, and has done each order.
 
 It is run as the job's owner where ranks cannot be: the connection, the credential and Slurm's word for the owner are real.
 """
