@@ -1,6 +1,6 @@
 """Who somebody is and what they may do: what a credential says, how it is checked, and who may act on which job.
 
-Pure: the keys are read in `keys`, munge is run in `munge`, sockets are secured in `curve`.
+Pure: the keys are read in `trust.keys`, munge is run in `trust.munge`, sockets are secured in `trust.curve`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What one job says to the agent and what it makes of the answers, with no socket, clock or process.
 
 What happens goes in by methods; each returns what is to be done, in order. The states are a table; a step that is not in it
-raises. Whoever owns the socket, the munge command and the job is `agent_link`.
+raises. Whoever owns the socket, the munge command and the job is `link`.
 """
 
 from __future__ import annotations

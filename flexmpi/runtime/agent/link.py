@@ -1,6 +1,6 @@
 """The supervisor's link to the cluster agent: the socket, the folder that tells of the agent, the clock and the threads.
 
-What is said and when is `agent_conversation`'s; what is ordered is `agent_orders`'. The job runs on whatever happens here, and
+What is said and when is `conversation`'s; what is ordered is `orders`'. The job runs on whatever happens here, and
 waits for none of it.
 """
 
@@ -41,7 +41,7 @@ from flexmpi.runtime.job.application import Application
 from flexmpi.runtime.job.measurements import EnergyReading, IntervalReport
 from flexmpi.runtime.machine.tasks import Tasks, in_thread
 from flexmpi.runtime.reporting.eventlog import EventLog
-from flexmpi.runtime.supervisor.services import Services
+from flexmpi.runtime.supervisor.meters import Meters
 from flexmpi.trust.agent_folder import CARD_NAME, PUBLIC_NAME
 from flexmpi.trust.contact import Connection, Contact, read_contact
 
@@ -63,7 +63,7 @@ class Linked(Ordered, Protocol):
 
     log: EventLog
     application: Application
-    services: Services
+    meters: Meters
 
     def warn(self, what: str) -> None:
         """Print a warning."""
@@ -123,7 +123,7 @@ class AgentLink:
 
     def _energy_since(self) -> Energies:
         """Return what nodes have spent by what was read since the last sample: at its end, so with its processor time."""
-        readings = self._job.services.meters.energy
+        readings = self._job.meters.energy
         if self._measured is None or readings is self._told:
             return ()
         self._told = readings

@@ -1,6 +1,6 @@
 """What the agent orders, as reconfigurations of the job: checked and queued at once, then awaited.
 
-What is said of it to the agent is `agent_conversation`'s.
+What is said of it to the agent is `conversation`'s.
 """
 
 from __future__ import annotations

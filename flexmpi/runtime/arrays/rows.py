@@ -1,6 +1,6 @@
 """Rows in a row space: what every distributed object has in common, and what a valid declaration is.
 
-numpy only; the objects themselves are in ``arrays`` and ``sparse``.
+numpy only; the objects themselves are in ``dense`` and ``sparse``.
 """
 
 from __future__ import annotations

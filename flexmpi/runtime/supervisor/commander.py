@@ -29,9 +29,14 @@ from flexmpi.protocol.commands import (
 )
 from flexmpi.runtime.job.policies import JobPolicy
 from flexmpi.runtime.job.roster import Roster
+from flexmpi.runtime.reporting.monitoring import Monitor
 from flexmpi.runtime.reporting.report import create_lines, received_lines, refused_line, sent_line
+from flexmpi.runtime.supervisor.bindings import Bindings
+from flexmpi.runtime.supervisor.io_phases import IOPhases
+from flexmpi.runtime.supervisor.meters import Meters
+from flexmpi.runtime.supervisor.policy_in_force import PolicyInForce
 from flexmpi.runtime.supervisor.reconfigurer import Reconfigurer
-from flexmpi.runtime.supervisor.services import Services
+from flexmpi.runtime.supervisor.reports import Reports
 
 START_LIMIT_S = 4.0
 """How long a command waits for an application that is still starting; its sender waits a little longer."""
@@ -42,16 +47,18 @@ class Commanded(Protocol):
 
     roster: Roster
     reconfigurer: Reconfigurer
-    services: Services
+    policy: PolicyInForce
+    monitor: Monitor
+    reports: Reports
+    meters: Meters
+    io_phases: IOPhases
+    bindings: Bindings
 
     def terminate(self) -> None:
         """End the application at its next agreement point."""
 
     def show(self, *lines: str) -> None:
         """Print in the application's output."""
-
-    def performance(self) -> str:
-        """Return the performance values of the latest interval."""
 
     async def until(self, condition: Callable[[], bool], *, limit_s: float | None = None) -> bool:
         """Wait until something has happened; False if it has not within the limit."""
@@ -70,14 +77,13 @@ class Commander:
 
     def __init__(self, job: Commanded, token: str | None) -> None:
         self._job = job
-        self._services = job.services
         self._token = token
         self._one_by_one = asyncio.Lock()
         self._handlers: dict[type[Command], Callable[[Any], str | Awaitable[str]]] = {
             ChangePolicy: self._change_policy,
             BalanceLoad: self._balance_load,
             ShowPerformance: self._show_performance,
-            Monitoring: lambda command: job.services.monitor.switch(command.on),
+            Monitoring: lambda command: job.monitor.switch(command.on),
             Terminate: self._terminate,
             ChangeRanks: self._change_ranks,
             ChangeCounters: self._change_counters,
@@ -114,7 +120,7 @@ class Commander:
 
     def _change_policy(self, command: ChangePolicy) -> str:
         policy = JobPolicy.named(command.policy, objective=command.objective, threshold=command.threshold)
-        self._services.change_policy(policy)
+        self._job.policy.change(policy)
         return f"policy is {policy.summary()}"
 
     def _balance_load(self, command: BalanceLoad) -> str:
@@ -122,7 +128,7 @@ class Commander:
         return f"reconfiguration {wanted.number}: {wanted.summary()}"
 
     def _show_performance(self, command: ShowPerformance) -> str:
-        values = self._job.performance()
+        values = self._job.reports.performance(self._job.meters.energy)
         self._job.show(values)
         return values
 
@@ -136,7 +142,7 @@ class Commander:
         if command.at_iteration is None:
             wanted = self._job.reconfigurer.request(command.changes, cause=cause)
         else:
-            wanted = self._services.plan(ScheduledChange(command.at_iteration, command.changes), cause=cause)
+            wanted = self._job.policy.plan(ScheduledChange(command.at_iteration, command.changes), cause=cause)
         self._job.show(*create_lines(command.changes))
         return f"reconfiguration {wanted.number}: {wanted.summary()}"
 
@@ -152,30 +158,29 @@ class Commander:
 
     async def _change_counters(self, command: ChangeCounters) -> str:
         await self._until_started()
-        return await self._services.change_counters(command.first, command.second)
+        first, second, monitor = command.first, command.second, self._job.monitor
+        names = monitor.with_others(first, second)
+        missing = await self._job.meters.follow(names, wanted={first, second or first})
+        monitor.counters = names
+        return f"counters are {' and '.join(names)}" + (f"; shown as n/a: {missing}" if missing else "")
 
     async def _bind_ranks(self, command: BindRanks) -> str:
         cores: dict[int, list[int]] = {}
         for rank, core in command.bindings:
             if core not in (of_rank := cores.setdefault(rank, [])):
                 of_rank.append(core)
-        await self._services.bind(cores)
+        await self._job.bindings.bind(cores)
         return ", ".join(
             f"rank {rank} on core{'s' if len(bound) > 1 else ''} {','.join(map(str, bound))}"
             for rank, bound in sorted(cores.items())
         )
 
     def _delay_io(self, command: DelayIO) -> str:
-        waits = bool(self._services.io.waiting)
-        self._services.io.delay(command.seconds)
-        self._services.open_io()
+        waits = self._job.io_phases.delay(command.seconds)
         return f"the {'waiting' if waits else 'next'} I/O phase begins {command.seconds:g} s later"
 
     def _grant_io(self, command: GrantIO) -> str:
-        waits = bool(self._services.io.waiting)
-        self._services.io.grant()
-        self._services.open_io()
-        return "the I/O phase begins" if waits else "no I/O phase waits"
+        return "the I/O phase begins" if self._job.io_phases.grant() else "no I/O phase waits"
 
     def _print_message(self, command: PrintMessage) -> str:
         self._job.show(command.message)

@@ -16,8 +16,10 @@ from flexmpi.runtime.job.measurements import IntervalReport
 from flexmpi.runtime.job.reconfiguration import Stage
 from flexmpi.runtime.job.roster import ProcessSet, RankId, Roster, Waiting
 from flexmpi.runtime.reporting.eventlog import EventLog
+from flexmpi.runtime.supervisor.io_phases import IOPhases
+from flexmpi.runtime.supervisor.meters import Meters
+from flexmpi.runtime.supervisor.policy_in_force import PolicyInForce
 from flexmpi.runtime.supervisor.reconfigurer import Reconfigurer
-from flexmpi.runtime.supervisor.services import Services
 
 LOST_LIMIT_S = 3.0
 """How soon a process set must have ended after one of its ranks has; a process set without one of its ranks is of no use."""
@@ -34,7 +36,9 @@ class Watched(Protocol):
     roster: Roster
     application: Application
     reconfigurer: Reconfigurer
-    services: Services
+    policy: PolicyInForce
+    meters: Meters
+    io_phases: IOPhases
     log: EventLog
     founders: list[list[RankId]]
 
@@ -113,8 +117,8 @@ class RankEvents:
     def _on_loop(self, rank: RankId, message: Message) -> None:
         application = self._job.application
         if application.loop != message["loop"]:
-            self._job.services.meters.begin_loop()
-        self._job.services.meters.tell()
+            self._job.meters.begin_loop()
+        self._job.meters.tell()
         application.loop, application.digest = message["loop"], message["digest"]
         application.maximum = message["maximum"]
         application.objects = _as_text(message["objects"])
@@ -126,10 +130,10 @@ class RankEvents:
         self._job.interval_ended(latest)
 
     def _on_imagined(self, rank: RankId, message: Message) -> None:
-        self._job.services.imagined(message)
+        self._job.policy.imagined(message)
 
     def _on_uncounted(self, rank: RankId, message: Message) -> None:
-        self._job.services.meters.uncounted(self._job.roster.name(rank), message["refused"])
+        self._job.meters.uncounted(self._job.roster.name(rank), message["refused"])
 
     def _on_loaded(self, rank: RankId, message: Message) -> None:
         if rank in self._job.roster.members:
@@ -137,10 +141,10 @@ class RankEvents:
             self._job.show(f"[{number}] Process spawned in {node} | Data loaded in {message['seconds']:f} secs.")
 
     def _on_io_begin(self, rank: RankId, message: Message) -> None:
-        self._job.services.begin_io(rank, message["size_bytes"])
+        self._job.io_phases.begin(rank, message["size_bytes"])
 
     def _on_io_end(self, rank: RankId, message: Message) -> None:
-        self._job.services.end_io(rank)
+        self._job.io_phases.end(rank)
 
     def _on_waiting(self, rank: RankId, message: Message) -> None:
         declared = Waiting(message["loop"], message["digest"], _as_text(message["objects"]))
@@ -232,7 +236,7 @@ class RankEvents:
             current.parted(rank)
 
     def _on_lost(self, rank: RankId, message: Message) -> None:
-        self._job.services.end_io(rank)
+        self._job.io_phases.end(rank)
         self._lost_first.setdefault(rank.pset, rank)
         self._job.later(LOST_LIMIT_S, partial(self._end_without, rank))
 

@@ -11,7 +11,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -22,7 +22,7 @@ from flexmpi.protocol.frames import Message
 from flexmpi.runtime.job.application import Application
 from flexmpi.runtime.job.diagnosis import in_context
 from flexmpi.runtime.job.grant import Grant
-from flexmpi.runtime.job.measurements import IntervalReport
+from flexmpi.runtime.job.measurements import EnergyReading, IntervalReport
 from flexmpi.runtime.job.options import JobOptions
 from flexmpi.runtime.job.reconfiguration import Reconfiguration, Stage
 from flexmpi.runtime.job.roster import ProcessSet, RankId, Roster
@@ -33,11 +33,15 @@ from flexmpi.runtime.reporting.eventlog import EventLog
 from flexmpi.runtime.reporting.monitoring import Monitor
 from flexmpi.runtime.reporting.terminal import Terminal
 from flexmpi.runtime.supervisor import listener
+from flexmpi.runtime.supervisor.bindings import Bindings
 from flexmpi.runtime.supervisor.commander import Commander
+from flexmpi.runtime.supervisor.io_phases import IOPhases
+from flexmpi.runtime.supervisor.meters import Meters
+from flexmpi.runtime.supervisor.policy_in_force import PolicyInForce
 from flexmpi.runtime.supervisor.process_sets import ProcessSets
 from flexmpi.runtime.supervisor.rank_events import RankEvents
 from flexmpi.runtime.supervisor.reconfigurer import Reconfigurer
-from flexmpi.runtime.supervisor.services import Services
+from flexmpi.runtime.supervisor.reports import Reports
 
 RELEASE_LIMIT_S = 10.0
 NEWCOMERS_LIMIT_S = 1.0
@@ -95,7 +99,6 @@ class Supervisor:
         self._why = self._traceback = ""
         self._hurried = False
         self._terminating = False
-        self._began = time.monotonic()
         self._tasks = Tasks(self._failed_itself)
         self.process_sets = ProcessSets(
             options, self.roster, self._tasks, on_message=self._on_message, on_lost=self._on_lost, warn=self.warn
@@ -106,15 +109,15 @@ class Supervisor:
         self.tell, self.stopped = self.process_sets.tell, self.process_sets.stopped
         self.give_up_nodes = self.process_sets.give_up
         self.kill_process_set, self.remark_on = self.process_sets.kill, self.process_sets.remark_on
-        self.services = Services(
-            self,
-            schedule=options.schedule,
-            monitor=Monitor(options.report, in_seconds=options.report_in_seconds, counters=options.counters),
-            io_controlled=options.io_controlled,
-            counters=options.counters,
-            policy=options.policy,
-            watts=options.watts,
-            dry_run=options.policy_dry_run,
+        self.monitor = Monitor(options.report, in_seconds=options.report_in_seconds, counters=options.counters)
+        self.reports = Reports(self.roster, self.monitor, show=self.show)
+        self.meters = Meters(self, events=options.counters, on_energy=self._energy_read)
+        self.io_phases = IOPhases(
+            options.io_controlled, admit=lambda ranks: self.tell(ranks, "io_go"), report=self.monitor.send
+        )
+        self.bindings = Bindings(self.roster, self.process_sets, self._tasks)
+        self.policy = PolicyInForce(
+            self, schedule=options.schedule, policy=options.policy, watts=options.watts, dry_run=options.policy_dry_run
         )
         self._events = RankEvents(self)
         self._address: Address | None = None
@@ -137,7 +140,7 @@ class Supervisor:
             await self.process_sets.open(folder)
             if self.options.listen is not None:
                 transport = await self._listen(self.options.listen)
-            self.show(*report.host_lines(self.options.nodes), f"Policy is {self.services.policy.name}")
+            self.show(*report.host_lines(self.options.nodes), f"Policy is {self.policy.current.name}")
             self._tasks.spawn(self._start_founders())
             self._tasks.spawn(self.reconfigurer.run())
             await self.until(lambda: self._failed or (bool(self.roster.members) and not self.roster.psets))
@@ -145,7 +148,7 @@ class Supervisor:
         finally:
             if transport is not None:
                 transport.close()
-            self.services.monitor.close()
+            self.monitor.close()
             self.reconfigurer.abandon_all("the application ended first")
             self._tasks.cancel()
             await self.process_sets.close()
@@ -171,7 +174,7 @@ class Supervisor:
         MembershipError
             The node was refused or not granted in time.
         """
-        return await self.process_sets.start(node, size, {"FLEXMPI_JOINING": "1", **self.services.meters.environment()})
+        return await self.process_sets.start(node, size, {"FLEXMPI_JOINING": "1", **self.meters.environment()})
 
     def fail(self, why: str, *, status: int = 1, traceback: str | None = None) -> None:
         """End the job with an error; the first one counts and is the only one printed, behind what the ranks print."""
@@ -200,7 +203,7 @@ class Supervisor:
     def terminate(self) -> None:
         """End the application at its next agreement point, or at once where it has no session."""
         self._terminating = True
-        self.services.open_all_io()
+        self.io_phases.open_all()
         if self.application.loop is None:
             self.fail("terminated by a command before it reached its first iteration", status=TERMINATED)
         self.tell(self.roster.members[:1], "terminate")
@@ -217,26 +220,17 @@ class Supervisor:
             given, left = reconfiguration.given, reconfiguration.vacated
             self.grant.settle(given=given, left=left, used=self.roster.occupied())
         self.notify()
-        self.services.reconfigured(reconfiguration)
+        if reconfiguration.stage is Stage.DONE:
+            self.meters.tell()
+        self.policy.reconfigured(reconfiguration)
         if reconfiguration.stage is Stage.FAILED and not self._failed:
             self._terminal.say(
                 f"flexmpi: reconfiguration {reconfiguration.number} was dropped: {reconfiguration.why}\n"
             )
         elif reconfiguration.stage is Stage.DONE:
-            elapsed_s = time.monotonic() - self._began
-            self.show(*report.spawn_lines(reconfiguration, self._joined(reconfiguration), elapsed_s=elapsed_s))
-            self.show(*report.balance_lines(reconfiguration))
-            self.show(*report.ready_lines(reconfiguration))
-            self.show(*report.removal_lines(reconfiguration, reconfiguration.left, elapsed_s=elapsed_s))
+            self.reports.reconfigured(reconfiguration)
             if self._terminating:
                 self.tell(self.roster.members[:1], "terminate")
-
-    def _joined(self, reconfiguration: Reconfiguration) -> dict[int, str]:
-        return {
-            number: self.roster.node_of(rank)
-            for number, rank in enumerate(self.roster.members)
-            if rank in reconfiguration.newcomers
-        }
 
     def show(self, *lines: str) -> None:
         """Print lines of FlexMPI's own in the application's output."""
@@ -258,29 +252,19 @@ class Supervisor:
         self.latest = latest
         if self._agent is not None:
             self._agent.sampled(latest)
-        self.services.interval_ended(latest, self._first_host())
+        self.reports.interval_ended(latest, each_rank=self.policy.watches)
+        self.meters.interval_ended(latest.iteration)
+        self.policy.interval_ended(latest)
 
-    def _first_host(self) -> str:
-        """Return the node of rank 0, whose figures the manual's lines show."""
-        return self.roster.node_of(self.roster.members[0])
-
-    def performance(self) -> str:
-        """Return the performance values of the latest interval.
-
-        Raises
-        ------
-        CommandError
-            No interval has ended yet.
-        """
-        if self.latest is None:
-            raise CommandError("no sampling interval has ended yet")
-        return report.performance_line(self.latest, self._first_host(), self.services.meters.energy)
+    def _energy_read(self, readings: Sequence[EnergyReading]) -> None:
+        self.reports.energy_read(readings, each_machine=self.policy.watches)
+        self.policy.energy_read(readings)
 
     # The job's own life.
 
     async def _start_founders(self) -> None:
         placement = list(self.options.placement.items())
-        environment = {"FLEXMPI_FOUNDERS": str(len(placement)), **self.services.meters.environment()}
+        environment = {"FLEXMPI_FOUNDERS": str(len(placement)), **self.meters.environment()}
         try:
             for node, size in placement:
                 self.founders.append(await self.process_sets.start(node, size, environment))
@@ -379,15 +363,15 @@ class Supervisor:
             case "rank":
                 self._events.handle(RankId(message["pset"], message["local_rank"]), message["message"])
             case "hello":
-                self.services.meters.arrived(node, message)
+                self.meters.arrived(node, message)
             case "probed" | "energy":
-                self.services.meters.heard(node, message)
+                self.meters.heard(node, message)
             case "draining":
                 self._drain(node)
             case "seen":
                 self.process_sets.seen(node, message)
             case "bound":
-                self.services.bound(message)
+                self.bindings.bound(message)
             case "output":
                 self._write_output(node, message)
             case "pset_started":

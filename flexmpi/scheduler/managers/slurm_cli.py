@@ -1,6 +1,6 @@
 """Slurm by its commands: squeue, sinfo or scontrol, sbatch, scancel. Works with every release since 22.05.
 
-What they print is parsed in slurm_json and slurm_text, what they are given is built in protocol/slurm_commands.
+What they print is read, and what they are given is built, in flexmpi/slurm.
 """
 
 from __future__ import annotations

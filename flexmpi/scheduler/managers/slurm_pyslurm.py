@@ -1,6 +1,6 @@
 """Slurm by its library: pyslurm in a child process, which is started when it is first needed and once more if it fails.
 
-The child is pyslurm_process's, what it is asked and what it answers is built and read in pyslurm_records.
+The child is pyslurm_process's, what it is asked and what it answers is built and read in flexmpi/slurm/pyslurm_records.
 """
 
 from __future__ import annotations
