@@ -36,7 +36,7 @@ soak: $(VENV)/.installed-dev ## Run the long forms of the randomised tests
 lint: $(VENV)/.installed-dev ## Check style, types and the arrows between modules
 	@$(BIN)/python -m ruff check
 	@$(BIN)/python -m ruff format --check
-	@$(BIN)/python -m mypy --explicit-package-bases flexmpi examples
+	@$(BIN)/python -m mypy --explicit-package-bases flexmpi examples docs
 	@MYPYPATH=benchmarks/programs $(BIN)/python -m mypy --explicit-package-bases benchmarks
 	@MYPYPATH=slurm $(BIN)/python -m mypy --explicit-package-bases slurm
 	@$(BIN)/lint-imports
