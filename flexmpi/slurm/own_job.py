@@ -1,4 +1,4 @@
-"""What Slurm says of a job to the job itself, and what follows for the companions that its other nodes are.
+"""What Slurm says of a job to the job itself, and the allocation that it is.
 
 Text in, values out; who asks Slurm is `runtime.providers.allocation`.
 """
@@ -17,6 +17,8 @@ from flexmpi.slurm.times import FORM, seconds_of
 SEPARATOR = "\x1f"
 """Between fields, for a constraint may hold any other character: ``intel|amd``."""
 PARENT_FORMAT = SEPARATOR.join(("%A", "%P", "%a", "%q", "%v", "%f", "%b", "%L", "%Z"))
+CORES_FORMAT = "%N|%c"
+"""Of ``sinfo --Node``."""
 ABSENT = ("(null)", "N/A", "0")
 
 
@@ -143,6 +145,17 @@ def parse_counts(text: str) -> list[int]:
             raise ConfigurationError(f"Slurm says {text!r} cores of this job's nodes, expected a form like 4(x2),2")
         counts += [int(found[1])] * int(found[2] or 1)
     return counts
+
+
+def parse_cores(listed: str) -> dict[str, int]:
+    """Read the cores of each node from what ``sinfo`` (see `CORES_FORMAT`) says of a partition."""
+    return {name: int(count) for name, _, count in (line.partition("|") for line in listed.splitlines())}
+
+
+def parse_address(described: str) -> str | None:
+    """Read where a node is reached from what ``scontrol show node --oneliner`` says of it; None where it does not say."""
+    found = re.search(r"\bNodeAddr=(\S+)", described)
+    return found[1] if found else None
 
 
 def parse_time_left(text: str) -> int | None:

@@ -7,9 +7,17 @@ from pathlib import Path
 import pytest
 
 from flexmpi.errors import ConfigurationError
-from flexmpi.runtime.providers.companion import companion
 from flexmpi.slurm.commands import sbatch_command, sbatch_input
-from flexmpi.slurm.own_job import SEPARATOR, ParentJob, parse_counts, parse_parent, parse_time_left
+from flexmpi.slurm.companion import companion, name_of_companion, parent_of
+from flexmpi.slurm.own_job import (
+    SEPARATOR,
+    ParentJob,
+    parse_address,
+    parse_cores,
+    parse_counts,
+    parse_parent,
+    parse_time_left,
+)
 
 LINE = SEPARATOR.join(
     ("7", "main", "physics", "normal", "ours", "intel|amd", "gres:gpu:2,gres:disk:1", "1-02:03:04", "/home/u/run")
@@ -83,6 +91,12 @@ def test_a_companions_script_becomes_the_launcher_and_its_secrets_are_in_the_env
     assert job.environment == {"KEY": "k"}
 
 
+def test_a_companion_is_known_by_its_name_and_no_other_job_is():
+    assert parent_of(name_of_companion("4294967294")) == 4294967294
+    others = ("flexmpi-", "flexmpi-7 ", "flexmpi-7\n", "my-flexmpi-7", "flexmpi--7", f"flexmpi-{'7' * 5000}")
+    assert [name for name in others if parent_of(name) is not None] == []
+
+
 @pytest.mark.parametrize(("left_s", "limit"), [(59, "1"), (0, "1"), (179, "2"), (None, "UNLIMITED")])
 def test_the_limit_of_a_companion_is_never_zero_which_slurm_takes_for_none(left_s, limit):
     asked = arguments(parse_parent("7", LINE, RECORD), time_left_s=left_s)
@@ -108,6 +122,12 @@ def test_cores_are_read_node_by_node(text, counts):
 def test_cores_in_another_form_are_refused():
     with pytest.raises(ConfigurationError, match="four"):
         parse_counts("four")
+
+
+def test_cores_of_a_partition_and_the_address_of_a_node_are_read():
+    assert parse_cores("node0|4\nnode1|16\n") == {"node0": 4, "node1": 16}
+    assert parse_address("NodeName=node0 Arch=x86_64 NodeAddr=10.0.0.7 NodeHostName=node0") == "10.0.0.7"
+    assert parse_address("NodeName=node0 State=FUTURE") is None
 
 
 def test_what_squeue_says_of_no_job_is_an_error():

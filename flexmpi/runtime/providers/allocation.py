@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 from collections.abc import Mapping
 
 from flexmpi.errors import ConfigurationError
 from flexmpi.slurm.commands import quoted, slurm_environment
-from flexmpi.slurm.own_job import PARENT_FORMAT, Allocation, parse_counts, parse_parent
+from flexmpi.slurm.own_job import (
+    CORES_FORMAT,
+    PARENT_FORMAT,
+    Allocation,
+    parse_address,
+    parse_cores,
+    parse_counts,
+    parse_parent,
+)
 
 COMMAND_LIMIT_S = 20.0
 
@@ -30,19 +37,18 @@ def read_allocation(environment: Mapping[str, str]) -> Allocation:
     described = _ask("squeue", "--noheader", f"--jobs={job_id}", f"--format={PARENT_FORMAT}")
     detailed = _ask("scontrol", "show", "job", job_id, "--oneliner")
     parent = parse_parent(job_id, described, detailed)
-    listed = _ask("sinfo", "--noheader", "--Node", f"--partition={parent.partition}", "--format=%N|%c")
-    cores = {name: int(count) for name, _, count in (line.partition("|") for line in listed.splitlines())}
+    listed = _ask("sinfo", "--noheader", "--Node", f"--partition={parent.partition}", f"--format={CORES_FORMAT}")
     allocated = _ask("scontrol", "show", "hostnames", environment.get("SLURM_JOB_NODELIST", batch_node)).split()
     given = parse_counts(environment.get("SLURM_JOB_CPUS_PER_NODE", ""))
-    own = re.search(r"\bNodeAddr=(\S+)", _ask("scontrol", "show", "node", batch_node, "--oneliner"))
+    address = parse_address(_ask("scontrol", "show", "node", batch_node, "--oneliner"))
     host = _ask("hostname").strip()
     tasks = environment.get("SLURM_NTASKS", "")
     return Allocation(
         parent=parent,
         batch_node=batch_node,
         nodes=[batch_node, *(name for name in allocated if name != batch_node)],
-        cores=cores | dict(zip(allocated, given, strict=False)),
-        addresses=tuple(dict.fromkeys([*([own[1]] if own else []), host])),
+        cores=parse_cores(listed) | dict(zip(allocated, given, strict=False)),
+        addresses=tuple(dict.fromkeys([*([address] if address else []), host])),
         tasks=int(tasks) if tasks.isdecimal() else None,
     )
 

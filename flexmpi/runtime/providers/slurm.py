@@ -14,7 +14,6 @@ from pathlib import Path
 
 from flexmpi.errors import ConfigurationError, ManagerError, MembershipError
 from flexmpi.runtime.providers import between_nodes
-from flexmpi.runtime.providers.companion import companion
 from flexmpi.runtime.providers.local import LocalProvider
 from flexmpi.runtime.providers.provider import launcher_command, launcher_environment
 from flexmpi.slurm.commands import (
@@ -25,6 +24,7 @@ from flexmpi.slurm.commands import (
     sbatch_input,
     slurm_environment,
 )
+from flexmpi.slurm.companion import companion
 from flexmpi.slurm.own_job import PARENT_FORMAT, Allocation, own_fields, parse_time_left
 
 COMMAND_LIMIT_S = 20.0

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 
 from flexmpi.cluster.state import Job, Snapshot
-
-COMPANION = re.compile(r"flexmpi-([0-9]+)")
+from flexmpi.slurm.companion import parent_of
 
 
 def companions(snapshot: Snapshot) -> Mapping[int, tuple[Job, ...]]:
     """Return the jobs that hold a node for another, or wait for one, by the number of the other: its owner's own, named so."""
     found: dict[int, tuple[Job, ...]] = {}
     for job in snapshot.jobs:
-        named = COMPANION.fullmatch(job.name)
-        parent = snapshot.job_of.get(int(named[1])) if named else None
+        named = parent_of(job.name)
+        parent = None if named is None else snapshot.job_of.get(named)
         if parent is not None and parent.uid == job.uid and not job.is_ended:
             found[parent.job_id] = (*found.get(parent.job_id, ()), job)
     return found

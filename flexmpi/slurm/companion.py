@@ -1,8 +1,9 @@
-"""The job that one more node is. Pure."""
+"""The companion of an elastic job: the job that one more node is, and the name by which it is known as one."""
 
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 
@@ -13,6 +14,17 @@ from flexmpi.slurm.own_job import ParentJob
 WARNING_S = 60
 WARNED_FROM_S = 5 * SECONDS_PER_MINUTE
 """A companion of less is not warned before its end: Slurm may warn two minutes before it."""
+
+
+def name_of_companion(parent: str) -> str:
+    """Return what the companions of a job are called."""
+    return f"flexmpi-{parent}"
+
+
+def parent_of(name: str) -> int | None:
+    """Return the job whose companion is called so; None where no companion is."""
+    found = re.fullmatch(r"flexmpi-([0-9]{1,10})", name)
+    return int(found[1]) if found else None
 
 
 def companion(
@@ -40,7 +52,7 @@ def companion(
     limit_s = None if time_left_s is None else max(1, time_left_s // SECONDS_PER_MINUTE) * SECONDS_PER_MINUTE
     return Submission(
         script=f"#!/bin/sh\nexec {shlex.join(launcher)}\n",
-        name=f"flexmpi-{parent.job_id}",
+        name=name_of_companion(parent.job_id),
         tasks=1,
         node=node,
         partition=parent.partition,
@@ -54,7 +66,7 @@ def companion(
         time_limit_s=math.inf if limit_s is None else limit_s,
         warning_s=WARNING_S if limit_s is not None and limit_s >= WARNED_FROM_S else None,
         comment=f"a node of the elastic job {parent.job_id}",
-        output=f"{parent.output_folder}/flexmpi-{parent.job_id}-%j.out",
+        output=f"{parent.output_folder}/{name_of_companion(parent.job_id)}-%j.out",
         exclusive=True,
         requeue=False,
         environment=environment,
