@@ -1,6 +1,6 @@
-"""The files that describe a platform (corefile, nodefile, rankfile), and which nodes a name means.
+"""The files that describe a platform and what is to happen on it: corefile, nodefile, rankfile, schedule.
 
-Standard library only: the supervisor imports it. Nothing here decides where ranks go; that is runtime/placement.py.
+Standard library only: the supervisor imports it. What a node is, and which nodes a name means, is in ``cluster.platform``.
 """
 
 from __future__ import annotations
@@ -9,48 +9,15 @@ import math
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from flexmpi.cluster.platform import Node, ScheduledChange, find_nodes
 from flexmpi.errors import CommandError, ConfigurationError
-
-ANY_NODE = "any"
-"""In a command: whichever node is free, or the one a resource manager chooses."""
 
 COREFILE_LAYOUT = "host:cores[:alias[:cost[:speed]]]"
 PLATFORM_SEPARATOR = ","  # in no field
-
-# Commands and the manual's examples use both for "the node the application started on".
-_FIRST_NODE_NAMES = ("localhost", "lhost")
-
-_FOLD_ABOVE = 6
-_FOLDED_PARTS = 8
-
-
-@dataclass(frozen=True)
-class Node:
-    """One compute node as the corefile describes it.
-
-    Parameters
-    ----------
-    name
-        Host name, as ``uname -n`` says it.
-    cores
-        Ranks it can hold.
-    alias
-        Its class; several nodes may share one.
-    cost
-        Price of one process for one second.
-    speed
-        Computing power relative to the other nodes, None where it is not known.
-    """
-
-    name: str
-    cores: int
-    alias: str
-    cost: float = 0.0
-    speed: float | None = None
 
 
 def read_corefile(path: Path) -> tuple[Node, ...]:
@@ -132,14 +99,6 @@ def read_rankfile(path: Path) -> dict[str, int]:
     return ranks
 
 
-@dataclass(frozen=True)
-class ScheduledChange:
-    """Ranks to add or remove (pairs of a node's name or alias and a number) from an iteration on."""
-
-    at_iteration: int
-    changes: tuple[tuple[str, int], ...]
-
-
 def read_schedule(path: Path, nodes: Sequence[Node]) -> tuple[ScheduledChange, ...]:
     """Read a schedule of changes, the file that the original FlexMPI calls ``malleability``.
 
@@ -217,26 +176,6 @@ def platform_nodes(corefile: Path | None, nodefile: Path | None) -> tuple[Node, 
             raise line.error(f"cores must be at most the {known[line.host].cores} of corefile {corefile}, got {cores}")
         cores_of[line.host] = cores
     return tuple(replace(node, cores=cores_of[node.name]) for node in nodes if node.name in cores_of)
-
-
-def find_nodes(nodes: Sequence[Node], name: str) -> tuple[Node, ...]:
-    """Find the nodes a name means: the nodes of a class in order, or the one node of a host name.
-
-    ``localhost`` and ``lhost`` mean the first node, ``any`` all nodes, where no node and no class is called so.
-
-    Raises
-    ------
-    CommandError
-        Nothing has this name; the message lists the known aliases.
-    """
-    found = tuple(node for node in nodes if node.alias == name) or tuple(node for node in nodes if node.name == name)
-    if not found and name in _FIRST_NODE_NAMES:
-        found = tuple(nodes[:1])
-    if not found and name == ANY_NODE:
-        found = tuple(nodes)
-    if not found:
-        raise CommandError(f"no node or alias {name!r}, expected one of {_folded(node.alias for node in nodes)}")
-    return found
 
 
 class _Line(NamedTuple):
@@ -342,25 +281,3 @@ def _speed(line: _Line) -> float | None:
     if speed is None or speed <= 0:
         raise line.error(f"speed must be a positive number, or -1 for unknown, got {line.field(4)!r}")
     return speed
-
-
-def _folded(names: Iterable[str]) -> str:
-    """List names on one line: as they are when few, ``node[1-40]`` when many."""
-    unique = list(dict.fromkeys(names))
-    if len(unique) <= _FOLD_ABOVE:
-        return ", ".join(unique)
-    runs: list[tuple[str, str, str]] = []  # stem, first and last number
-    for name in unique:
-        digits = name[len(name.rstrip("0123456789")) :]
-        stem = name.removesuffix(digits)
-        if digits and runs and runs[-1][0] == stem and _successor(runs[-1][2]) == digits:
-            runs[-1] = (stem, runs[-1][1], digits)
-        else:
-            runs.append((stem, digits, digits))
-    parts = [f"{stem}{first}" if first == last else f"{stem}[{first}-{last}]" for stem, first, last in runs]
-    more = len(parts) - _FOLDED_PARTS
-    return ", ".join(parts[:_FOLDED_PARTS]) + (f" and {more} more" if more > 0 else "")
-
-
-def _successor(digits: str) -> str:
-    return str(int(digits) + 1).zfill(len(digits)) if digits else ""

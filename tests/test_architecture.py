@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 import tomllib
 from types import ModuleType
 
+import grimp
 import pytest
 
 from tests.applications import REPOSITORY
@@ -47,6 +49,25 @@ def test_a_contract_has_no_exception_and_no_long_list(contract: dict[str, object
     assert not {"ignore_imports", "exhaustive_ignores"} & set(contract)
     assert not contract.get("allow_indirect_imports", False)
     assert all(len(value) <= LONGEST_LIST for value in contract.values() if isinstance(value, list))
+
+
+@pytest.mark.parametrize(
+    ("part", "needed"),
+    [
+        ("flexmpi.runtime.rank", {"mpi4py", "numpy", "pypapi"}),
+        ("flexmpi.runtime.launcher", {"pypapi"}),
+        ("flexmpi.optimiser.glpk_child", {"swiglpk"}),
+        ("flexmpi.scheduler.managers.pyslurm_child", {"pyslurm"}),
+        ("flexmpi.scheduler.managers.local_job", set()),
+    ],
+)
+def test_a_process_reaches_no_package_but_the_standard_library_and_those_it_is_for(part: str, needed: set[str]) -> None:
+    graph = grimp.build_graph("flexmpi", include_external_packages=True, cache_dir=None)
+    reached = graph.find_upstream_modules(part, as_package=True)
+    packages = {module.partition(".")[0] for module in reached} - sys.stdlib_module_names
+    # A child that carries a library under the GPL shares no code with the rest.
+    assert packages - {"flexmpi"} <= needed
+    assert ("flexmpi" in packages) == part.startswith("flexmpi.runtime.")
 
 
 def test_hardly_a_file_lies_flat_in_a_house() -> None:

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flexmpi.cluster.platform import Node, find_nodes
 from flexmpi.configuration import (
-    Node,
-    find_nodes,
     parse_platform,
     platform_nodes,
     platform_text,

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexmpi.configuration import Node, ScheduledChange, read_schedule
+from flexmpi.cluster.platform import Node, ScheduledChange
+from flexmpi.configuration import read_schedule
 from flexmpi.errors import ConfigurationError
 
 NODES = (Node("compute-1", 12, "comp"), Node("compute-2", 12, "comp"), Node("fat", 48, "fat"))

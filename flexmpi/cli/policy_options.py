@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf
 
-from flexmpi.configuration import Node
+from flexmpi.cluster.platform import Node
 from flexmpi.errors import CommandError, ConfigurationError
 from flexmpi.runtime.job.policies import JobPolicy
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from flexmpi.configuration import Node
+from flexmpi.cluster.platform import Node
 from flexmpi.errors import CommandError
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from flexmpi.configuration import Node
+from flexmpi.cluster.platform import Node
 from flexmpi.errors import ConfigurationError
 
 SUBFOLDERS = ("rankfiles", "execscripts", "logs")

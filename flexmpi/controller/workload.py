@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flexmpi.configuration import Node, find_nodes
+from flexmpi.cluster.platform import Node, find_nodes
 from flexmpi.controller.lines import content_lines, read_text, whole_number
 from flexmpi.controller.programs import PLACEHOLDERS, Program
 from flexmpi.errors import CommandError, ConfigurationError

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexmpi.configuration import Node
+from flexmpi.cluster.platform import Node
 from flexmpi.controller.allocation import allocate, listed, overcommitted, resize, total, withdraw
 from flexmpi.errors import CommandError
 

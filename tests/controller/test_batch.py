@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexmpi.configuration import Node
+from flexmpi.cluster.platform import Node
 from flexmpi.controller.batch import Agenda, Dropped, Progress, Resize, Start, When, read_batch
 from flexmpi.controller.programs import Program
 from flexmpi.controller.workload import Platform, Submission

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flexmpi.configuration import Node, read_rankfile
+from flexmpi.cluster.platform import Node
+from flexmpi.configuration import read_rankfile
 from flexmpi.controller.folder import RunFolder, flexmpi_run
 from flexmpi.errors import ConfigurationError
 

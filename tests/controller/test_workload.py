@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexmpi.configuration import Node, read_corefile
+from flexmpi.cluster.platform import Node
+from flexmpi.configuration import read_corefile
 from flexmpi.controller.programs import Program, read_programs
 from flexmpi.controller.workload import Platform, Submission, parse_placed, parse_sized, parse_submission, read_workload
 from flexmpi.errors import ConfigurationError

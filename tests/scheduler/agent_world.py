@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from flexmpi.cluster.platform import Node
 from flexmpi.cluster.submission import Submission
-from flexmpi.configuration import Node
 from flexmpi.scheduler.agent.agent import Agent
 from flexmpi.scheduler.agent.server import Server
 from flexmpi.scheduler.agent.settings import AgentSettings

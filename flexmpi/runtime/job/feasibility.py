@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from flexmpi.configuration import ANY_NODE, Node
+from flexmpi.cluster.platform import ANY_NODE, Node
 from flexmpi.errors import CommandError
 from flexmpi.runtime.job.grant import Grant
 from flexmpi.runtime.job.options import Limits

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from flexmpi.configuration import Node, find_nodes
+from flexmpi.cluster.platform import Node, find_nodes
 from flexmpi.errors import CommandError
 
 

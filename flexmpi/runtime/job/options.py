@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flexmpi.configuration import Node, ScheduledChange
+from flexmpi.cluster.platform import Node, ScheduledChange
 from flexmpi.protocol.address import Address
 from flexmpi.runtime.job.policies import JobPolicy
 from flexmpi.slurm.own_job import Allocation

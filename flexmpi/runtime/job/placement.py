@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from flexmpi.configuration import Node, find_nodes
+from flexmpi.cluster.platform import Node, find_nodes
 from flexmpi.errors import CommandError, ConfigurationError
 
 _LISTED_NODES = 8

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from flexmpi.configuration import Node
+from flexmpi.cluster.platform import Node
 from flexmpi.runtime.job.places import interleaved
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from flexmpi.configuration import ScheduledChange
+from flexmpi.cluster.platform import ScheduledChange
 from flexmpi.runtime.job.measurements import IntervalReport
 
 LEAD_S = 5.0

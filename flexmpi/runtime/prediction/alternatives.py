@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from flexmpi.configuration import ANY_NODE
+from flexmpi.cluster.platform import ANY_NODE
 from flexmpi.models.estimate import Estimate, Refusal
 from flexmpi.models.job import IterationTime, JobModel
 from flexmpi.models.layout import Layout

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from flexmpi.configuration import ANY_NODE, Node
+from flexmpi.cluster.platform import ANY_NODE, Node
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flexmpi.configuration import Node, parse_platform, platform_nodes
+from flexmpi.cluster.platform import Node
+from flexmpi.configuration import parse_platform, platform_nodes
 from flexmpi.errors import ConfigurationError
 from flexmpi.runtime.job.options import Identity
 from flexmpi.runtime.providers.allocation import read_allocation

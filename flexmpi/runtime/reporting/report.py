@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from flexmpi.configuration import Node
+from flexmpi.cluster.platform import Node
 from flexmpi.runtime.job.measurements import EnergyReading, IntervalReport, sum_of
 from flexmpi.runtime.job.reconfiguration import Reconfiguration
 

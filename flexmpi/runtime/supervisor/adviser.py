@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from flexmpi.configuration import find_nodes
+from flexmpi.cluster.platform import find_nodes
 from flexmpi.errors import CommandError
 from flexmpi.models.estimate import Refusal
 from flexmpi.models.job import JobModel

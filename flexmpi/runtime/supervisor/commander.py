@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from typing import Any, Protocol
 
-from flexmpi.configuration import ScheduledChange
+from flexmpi.cluster.platform import ScheduledChange
 from flexmpi.errors import CommandError
 from flexmpi.protocol.commands import (
     BalanceLoad,

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
-from flexmpi.configuration import ANY_NODE
+from flexmpi.cluster.platform import ANY_NODE
 from flexmpi.errors import MembershipError
 from flexmpi.runtime.job.application import Application
 from flexmpi.runtime.job.balance import measured_weights, weights_after

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from flexmpi.configuration import ScheduledChange
+from flexmpi.cluster.platform import ScheduledChange
 from flexmpi.errors import CommandError
 from flexmpi.protocol.frames import Message
 from flexmpi.runtime.job.application import Application

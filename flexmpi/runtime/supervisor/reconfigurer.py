@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from flexmpi.configuration import ANY_NODE, find_nodes
+from flexmpi.cluster.platform import ANY_NODE, find_nodes
 from flexmpi.errors import CommandError, FlexMPIError, MembershipError
 from flexmpi.runtime.job.feasibility import add_up, resolve
 from flexmpi.runtime.job.measurements import IntervalReport

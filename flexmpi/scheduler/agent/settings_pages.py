@@ -85,14 +85,14 @@ def _key(name: str) -> str:
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
 
 
+CHECKOUT = Path(__file__).parents[3]
 PAGES = {"configuration_files/agent.toml": render_sample, "docs/agent-settings.md": render_reference}
 
 
 def main() -> None:
     """Write them anew, in the checkout that this module is in."""
-    checkout = Path(__file__).parents[2]
     for path, render in PAGES.items():
-        (checkout / path).write_text(render(), encoding="utf-8")
+        (CHECKOUT / path).write_text(render(), encoding="utf-8")
 
 
 if __name__ == "__main__":

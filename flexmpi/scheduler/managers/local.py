@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock, Thread
 
+from flexmpi.cluster.platform import Node as VirtualNode
 from flexmpi.cluster.state import Job, JobState, Node, NodeState, Snapshot
 from flexmpi.cluster.submission import Submission
-from flexmpi.configuration import Node as VirtualNode
 from flexmpi.errors import ManagerError
 from flexmpi.scheduler.managers import local_queue
 from flexmpi.scheduler.managers.local_environment import job_environment, output_name

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from flexmpi.cluster.platform import Node
 from flexmpi.cluster.state import Job
 from flexmpi.cluster.submission import Submission
-from flexmpi.configuration import Node, platform_text
+from flexmpi.configuration import platform_text
 from flexmpi.scheduler.managers.local_queue import PARTITION
 
 # What Slurm fills in for the number of a task where there is none.

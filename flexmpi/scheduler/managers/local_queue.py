@@ -9,8 +9,8 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from flexmpi.cluster.platform import Node
 from flexmpi.cluster.submission import Submission
-from flexmpi.configuration import Node
 from flexmpi.errors import ManagerError
 
 PARTITION = "local"

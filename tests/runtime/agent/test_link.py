@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from flexmpi.configuration import Node, platform_text
+from flexmpi.cluster.platform import Node
+from flexmpi.configuration import platform_text
 from flexmpi.protocol.auth import Identity
 from flexmpi.protocol.messages import (
     Acknowledged,

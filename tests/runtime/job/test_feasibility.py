@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flexmpi.configuration import Node
+from flexmpi.cluster.platform import Node
 from flexmpi.errors import CommandError
 from flexmpi.runtime.job.feasibility import resolve
 from flexmpi.runtime.job.grant import Grant

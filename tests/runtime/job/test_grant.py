@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexmpi.configuration import Node
+from flexmpi.cluster.platform import Node
 from flexmpi.errors import CommandError
 from flexmpi.runtime.job.feasibility import resolve
 from flexmpi.runtime.job.grant import Grant

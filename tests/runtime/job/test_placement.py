@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from flexmpi.configuration import Node
+from flexmpi.cluster.platform import Node
 from flexmpi.errors import CommandError, ConfigurationError
 from flexmpi.runtime.job.placement import initial_placement, resolve_changes
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexmpi.configuration import Node
+from flexmpi.cluster.platform import Node
 from flexmpi.runtime.job.roster import RankId, Roster, Waiting
 
 ASLEEP = Waiting(0, 0, ())

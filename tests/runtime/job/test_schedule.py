@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexmpi.configuration import ScheduledChange
+from flexmpi.cluster.platform import ScheduledChange
 from flexmpi.runtime.job.measurements import IntervalReport
 from flexmpi.runtime.job.schedule import LEAD_S, Planned, Schedule, parts_of_growth
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from flexmpi.configuration import Node
+from flexmpi.cluster.platform import Node
 from flexmpi.models.job import JobModel
 from flexmpi.models.power import Power, Watts
 from flexmpi.models.price import Price

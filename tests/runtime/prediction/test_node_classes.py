@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexmpi.configuration import ANY_NODE, Node
+from flexmpi.cluster.platform import ANY_NODE, Node
 from flexmpi.runtime.prediction.node_classes import changes_to, class_names, classes_of
 
 PLATFORM = (Node("a", 4, "fast", cost=2.0), Node("b", 4, "fast", cost=2.0), Node("c", 2, "slow"), Node("d", 2, "slow"))

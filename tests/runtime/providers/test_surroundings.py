@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flexmpi.configuration import Node, platform_text, this_machine
+from flexmpi.cluster.platform import Node
+from flexmpi.configuration import platform_text, this_machine
 from flexmpi.errors import ConfigurationError
 from flexmpi.runtime.job.options import Identity
 from flexmpi.runtime.providers.surroundings import Surroundings, find_surroundings

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from flexmpi.configuration import Node
+from flexmpi.cluster.platform import Node
 from flexmpi.runtime.job.measurements import EnergyReading, IntervalReport
 from flexmpi.runtime.job.reconfiguration import Reconfiguration
 from flexmpi.runtime.reporting import report

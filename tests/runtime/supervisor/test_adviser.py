@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flexmpi.configuration import ANY_NODE, Node
+from flexmpi.cluster.platform import ANY_NODE, Node
 from flexmpi.errors import CommandError
 from flexmpi.runtime.job.application import Application
 from flexmpi.runtime.job.grant import Grant

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flexmpi.errors import ConfigurationError
+from flexmpi.scheduler.agent import settings_pages
 from flexmpi.scheduler.agent.settings import SECTIONS, AgentSettings, PowerClass
 from flexmpi.scheduler.agent.settings_pages import PAGES, render_reference, render_sample
 from tests.applications import REPOSITORY
@@ -230,3 +231,12 @@ def test_every_field_is_described():
 @pytest.mark.parametrize("page", PAGES)
 def test_sample_and_reference_are_those_of_the_code(page):
     assert (REPOSITORY / page).read_text() == PAGES[page](), "run: python -m flexmpi.scheduler.agent.settings_pages"
+
+
+def test_sample_and_reference_are_written_where_they_are(monkeypatch, tmp_path):
+    assert settings_pages.CHECKOUT == REPOSITORY
+    monkeypatch.setattr(settings_pages, "CHECKOUT", tmp_path)
+    for page in PAGES:
+        (tmp_path / page).parent.mkdir()
+    settings_pages.main()
+    assert {page: (tmp_path / page).read_text() for page in PAGES} == {page: write() for page, write in PAGES.items()}

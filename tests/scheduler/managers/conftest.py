@@ -11,7 +11,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from flexmpi.configuration import Node
+from flexmpi.cluster.platform import Node
 from flexmpi.scheduler.managers.local import LocalManager
 from flexmpi.scheduler.managers.slurm_cli import SlurmCli
 from flexmpi.scheduler.managers.slurm_pyslurm import SlurmPyslurm

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from flexmpi.cluster.platform import Node
 from flexmpi.cluster.state import JobState
 from flexmpi.cluster.submission import Submission
-from flexmpi.configuration import Node, platform_text
+from flexmpi.configuration import platform_text
 from flexmpi.errors import ManagerError
 from flexmpi.scheduler.managers.local import REMEMBERED, LocalManager
 from tests.applications import wait_until
@@ -177,7 +178,7 @@ def test_closing_ends_all_jobs_and_takes_no_more(tmp_path, ended_processes):
 
 OWNER = """
 import sys
-from flexmpi.configuration import Node
+from flexmpi.cluster.platform import Node
 from flexmpi.cluster.submission import Submission
 from flexmpi.scheduler.managers.local import LocalManager
 manager = LocalManager([Node("a", 1, "a")], grace_s=0.5)

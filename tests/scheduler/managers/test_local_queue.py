@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flexmpi.cluster.platform import Node
 from flexmpi.cluster.state import Job, JobState
 from flexmpi.cluster.submission import Submission
-from flexmpi.configuration import Node
 from flexmpi.errors import ManagerError
 from flexmpi.scheduler.managers.local_environment import output_name
 from flexmpi.scheduler.managers.local_queue import choose_nodes, first_to_start, parse_array, require_possible
