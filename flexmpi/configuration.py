@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from flexmpi.cluster.platform import Node, ScheduledChange, find_nodes
 from flexmpi.errors import CommandError, ConfigurationError
+from flexmpi.numerals import whole_number
 
 COREFILE_LAYOUT = "host:cores[:alias[:cost[:speed]]]"
 PLATFORM_SEPARATOR = ","  # in no field
@@ -92,7 +93,7 @@ def read_rankfile(path: Path) -> dict[str, int]:
     ranks = {}
     for line in _read_lines(path, kind="rankfile", layout="host[:ranks]", required=1):
         text = line.field(1) if len(line.fields) > 1 else "1"
-        count = _whole_number(text)
+        count = whole_number(text)
         if count is None:
             raise line.error(f"ranks must be an integer, 0 or more, got {text!r}")
         ranks[line.host] = count
@@ -122,7 +123,7 @@ def read_schedule(path: Path, nodes: Sequence[Node]) -> tuple[ScheduledChange, .
 
 
 def _scheduled_change(line: _Line, nodes: Sequence[Node]) -> ScheduledChange:
-    iteration = _whole_number(line.fields[0])
+    iteration = whole_number(line.fields[0])
     if iteration is None:
         raise line.error(f"iteration must be an integer, 0 or more, got {line.fields[0]!r}")
     if len(line.fields) < 3 or len(line.fields) % 2 == 0:
@@ -247,11 +248,6 @@ def _is_name(text: str) -> bool:
     return re.fullmatch(r"\w[\w.-]*", text) is not None
 
 
-def _whole_number(text: str) -> int | None:
-    # int() alone would also take '1_000', '+4' and other alphabets' digits.
-    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
-
-
 def _number(text: str) -> float | None:
     try:
         value = float(text) if text.isascii() and "_" not in text else math.nan
@@ -261,7 +257,7 @@ def _number(text: str) -> float | None:
 
 
 def _cores(line: _Line) -> int:
-    cores = _whole_number(line.field(1))
+    cores = whole_number(line.field(1))
     if not cores:
         raise line.error(f"cores must be a positive integer, got {line.field(1)!r}")
     return cores

@@ -9,6 +9,7 @@ import click
 from flexmpi.cli.changes import CHANGE_ENDING, carry_out, change_options
 from flexmpi.cluster.hostlists import expand_hosts
 from flexmpi.errors import ConfigurationError, ManagerError
+from flexmpi.numerals import whole_number
 from flexmpi.protocol.requests import Balance, Expand, Shrink, Stop
 
 
@@ -24,9 +25,9 @@ def how_many_or_which(text: str | None) -> dict[str, Any]:
     if text is None:
         return {}
     if text.lstrip("+-").isdecimal():
-        if not text.isdecimal() or int(text) == 0:
+        if not (count := whole_number(text)):
             raise ConfigurationError(f"{expected}, got {text!r}")
-        return {"count": int(text)}
+        return {"count": count}
     try:
         nodes = expand_hosts(text)
     except ManagerError:

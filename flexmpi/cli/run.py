@@ -13,6 +13,7 @@ import click
 from flexmpi.cli.policy_options import policy_from, watts_from
 from flexmpi.configuration import read_rankfile, read_schedule
 from flexmpi.errors import ConfigurationError
+from flexmpi.numerals import whole_number
 from flexmpi.protocol.address import Address
 from flexmpi.runtime.job.interval import Interval
 from flexmpi.runtime.job.options import JobOptions, Limits
@@ -37,9 +38,9 @@ def node_range(text: str) -> tuple[int, int | None]:
         It is not such a range.
     """
     low, dash, high = text.partition("-")
-    if not low.isdecimal() or (dash and not high.isdecimal()):
+    minimum, maximum = whole_number(low), whole_number(high) if dash else None
+    if minimum is None or (dash and maximum is None):
         raise ConfigurationError(f"--nodes must be MIN or MIN-MAX, got {text!r}")
-    minimum, maximum = int(low), int(high) if dash else None
     if minimum < 1 or (maximum is not None and maximum < minimum):
         raise ConfigurationError(f"--nodes must be MIN-MAX with 1 <= MIN <= MAX, got {text!r}")
     return minimum, maximum

@@ -40,7 +40,7 @@ def time_limit(text: str) -> float:
     """
     if text.upper() in _NO_LIMIT:
         return math.inf
-    found = re.fullmatch(r"(?:([0-9]+)-)?([0-9]+)(?::([0-9]+))?(?::([0-9]+))?", text)
+    found = re.fullmatch(r"(?:([0-9]{1,9})-)?([0-9]{1,9})(?::([0-9]{1,9}))?(?::([0-9]{1,9}))?", text)
     if found is None:
         raise ConfigurationError(f"--time: expected minutes, [days-]hours:minutes:seconds or UNLIMITED, got {text!r}")
     days, *parts = found.groups()

@@ -10,13 +10,14 @@ from functools import lru_cache
 from itertools import product
 
 from flexmpi.errors import ManagerError
+from flexmpi.numerals import LONGEST, whole_number
 
 MOST_HOSTS = 10**6
 """More than this in one list is a slip of the pen."""
 
 # Commas that are not in brackets separate the names.
 _NAME = re.compile(r"(?:[^,\[\]\s]|\[[0-9,-]+\])+")
-_RANGE = re.compile(r"([0-9]+)(?:-([0-9]+))?")
+_RANGE = re.compile(r"([0-9]+)|([0-9]{1,18})-([0-9]{1,18})")
 _NUMBERED = re.compile(r"(.*?)([0-9]+)([^0-9]*)", re.DOTALL)
 
 
@@ -59,16 +60,23 @@ def fold_hosts(names: Collection[str]) -> str:
     return ",".join(_ranges(several).join(around) for around, several in numbers.items())
 
 
-def _natural(name: str) -> tuple[list[tuple[str, int]], str]:
+def successor(number: str) -> str | None:
+    """Return the next number, written at least as wide; None where there is no number, or a very long one."""
+    value = whole_number(number, longest=LONGEST)
+    return None if value is None else str(value + 1).zfill(len(number))
+
+
+def _natural(name: str) -> tuple[list[tuple[str, int, str]], str]:
     """Order names by their texts and numbers, and those that differ in leading zeros only by these."""
-    return [(text, int(number or -1)) for text, number in re.findall(r"([^0-9]*)([0-9]*)", name)], name
+    parts = re.findall(r"([^0-9]*)([0-9]*)", name)
+    # Of two numbers the one with more digits is larger: so they may be as long as they like.
+    return [(text, len(number.lstrip("0")) if number else -1, number.lstrip("0")) for text, number in parts], name
 
 
 def _ranges(numbers: Sequence[str]) -> str:
     runs: list[list[str]] = []
     for number in numbers:
-        # The next one is written as wide as the first of its range, which is how it will be read.
-        if runs and number == str(int(runs[-1][-1]) + 1).zfill(len(runs[-1][0])):
+        if runs and number == successor(runs[-1][-1]):
             runs[-1].append(number)
         else:
             runs.append([number])
@@ -81,12 +89,15 @@ def _numbers(ranges: str, text: str) -> list[str]:
     numbers: list[str] = []
     for part in ranges.split(","):
         found = _RANGE.fullmatch(part)
-        if found is None or int(found[2] or found[1]) < int(found[1]):
+        if found is not None and found[1] is not None:
+            numbers.append(part)
+            continue
+        if found is None or int(found[3]) < int(found[2]):
             raise ManagerError(f"expected ranges of numbers in brackets, got {ranges!r} in the list of hosts {text!r}")
-        first, last = int(found[1]), int(found[2] or found[1])
+        first, last = int(found[2]), int(found[3])
         if len(numbers) + last - first >= MOST_HOSTS:
             raise _too_many(text)
-        numbers.extend(str(number).zfill(len(found[1])) for number in range(first, last + 1))
+        numbers.extend(str(number).zfill(len(found[2])) for number in range(first, last + 1))
     return numbers
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from flexmpi.cluster.hostlists import successor
 from flexmpi.errors import CommandError
 
 ANY_NODE = "any"
@@ -79,14 +80,10 @@ def _folded(names: Iterable[str]) -> str:
     for name in unique:
         digits = name[len(name.rstrip("0123456789")) :]
         stem = name.removesuffix(digits)
-        if digits and runs and runs[-1][0] == stem and _successor(runs[-1][2]) == digits:
+        if digits and runs and runs[-1][0] == stem and successor(runs[-1][2]) == digits:
             runs[-1] = (stem, runs[-1][1], digits)
         else:
             runs.append((stem, digits, digits))
     parts = [f"{stem}{first}" if first == last else f"{stem}[{first}-{last}]" for stem, first, last in runs]
     more = len(parts) - _FOLDED_PARTS
     return ", ".join(parts[:_FOLDED_PARTS]) + (f" and {more} more" if more > 0 else "")
-
-
-def _successor(digits: str) -> str:
-    return str(int(digits) + 1).zfill(len(digits)) if digits else ""

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from flexmpi.controller.lines import content_lines, read_text, signed_number, whole_number
+from flexmpi.controller.lines import content_lines, read_text, signed_number
 from flexmpi.controller.workload import Platform, Submission, parse_sized
 from flexmpi.errors import ConfigurationError
+from flexmpi.numerals import whole_number
 
 LAYOUT = "T SECONDS APP, B ID APP, I ID APP, or M SECONDS ±RANKS"
 

@@ -36,12 +36,6 @@ def content_lines(text: str) -> Iterator[tuple[int, str]]:
             yield number, content
 
 
-def whole_number(text: str) -> int | None:
-    """Return the number that the text is, 0 or more; None if it is something else."""
-    # int() alone would also take '1_000', '+4' and other alphabets' digits.
-    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
-
-
 def signed_number(text: str) -> int | None:
     """Return the number that the text is, a sign allowed; None if it is something else."""
     return int(text) if re.fullmatch(r"[+-]?[0-9]{1,9}", text) else None

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from flexmpi.controller.lines import whole_number
 from flexmpi.errors import CommandError
+from flexmpi.numerals import whole_number
 from flexmpi.protocol.commands import SUMMARIES, SYNTAX, Command, parse_command
 
 QUIT_WORDS = ("-1", "quit", "exit")

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flexmpi.cluster.platform import Node, find_nodes
-from flexmpi.controller.lines import content_lines, read_text, whole_number
+from flexmpi.controller.lines import content_lines, read_text
 from flexmpi.controller.programs import PLACEHOLDERS, Program
 from flexmpi.errors import CommandError, ConfigurationError
+from flexmpi.numerals import whole_number
 
 PLACED = "NAME:NODE:RANKS:NODE:RANKS…"
 SIZED = "NAME:SIZE:CPU:COM:IO:IOACTION:ITERATIONS:RANKS"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from flexmpi.errors import ConfigurationError
+from flexmpi.numerals import whole_number
 
 LARGEST_DATAGRAM = 65507
 
@@ -24,10 +25,11 @@ class Address(NamedTuple):
         ConfigurationError
             It is not such an address.
         """
-        host, _, port = text.rpartition(":")
-        if not port.isdecimal() or int(port) > 65535 or (":" in text and not host):
+        host, _, written = text.rpartition(":")
+        port = whole_number(written)
+        if port is None or port > 65535 or (":" in text and not host):
             raise ConfigurationError(f"{option} must be PORT or HOST:PORT with a port of 0 to 65535, got {text!r}")
-        return cls(host or "127.0.0.1", int(port))
+        return cls(host or "127.0.0.1", port)
 
     @property
     def is_loopback(self) -> bool:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 
 from flexmpi.cluster.submission import Submission
+from flexmpi.numerals import LONGEST, whole_number
 from flexmpi.slurm.commands import SECONDS_PER_MINUTE
 from flexmpi.slurm.own_job import ParentJob
 
+PREFIX = "flexmpi-"
 WARNING_S = 60
 WARNED_FROM_S = 5 * SECONDS_PER_MINUTE
 """A companion of less is not warned before its end: Slurm may warn two minutes before it."""
@@ -18,13 +19,13 @@ WARNED_FROM_S = 5 * SECONDS_PER_MINUTE
 
 def name_of_companion(parent: str) -> str:
     """Return what the companions of a job are called."""
-    return f"flexmpi-{parent}"
+    return f"{PREFIX}{parent}"
 
 
 def parent_of(name: str) -> int | None:
     """Return the job whose companion is called so; None where no companion is."""
-    found = re.fullmatch(r"flexmpi-([0-9]{1,10})", name)
-    return int(found[1]) if found else None
+    number = name.removeprefix(PREFIX)
+    return None if number == name else whole_number(number, longest=LONGEST)
 
 
 def companion(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from flexmpi.cluster.platform import Node
 from flexmpi.errors import ConfigurationError
+from flexmpi.numerals import whole_number
 from flexmpi.slurm.times import FORM, seconds_of
 
 SEPARATOR = "\x1f"
@@ -141,15 +142,27 @@ def parse_counts(text: str) -> list[int]:
     """
     counts = []
     for part in filter(None, text.split(",")):
-        if not (found := re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part)):
+        if not (found := re.fullmatch(r"([0-9]{1,9})(?:\(x([0-9]{1,6})\))?", part)):
             raise ConfigurationError(f"Slurm says {text!r} cores of this job's nodes, expected a form like 4(x2),2")
         counts += [int(found[1])] * int(found[2] or 1)
     return counts
 
 
 def parse_cores(listed: str) -> dict[str, int]:
-    """Read the cores of each node from what ``sinfo`` (see `CORES_FORMAT`) says of a partition."""
-    return {name: int(count) for name, _, count in (line.partition("|") for line in listed.splitlines())}
+    """Read the cores of each node from what ``sinfo`` (see `CORES_FORMAT`) says of a partition.
+
+    Raises
+    ------
+    ConfigurationError
+        It is not the expected form.
+    """
+    cores = {}
+    for line in listed.splitlines():
+        name, _, count = line.partition("|")
+        if (number := whole_number(count)) is None:
+            raise ConfigurationError(f"sinfo says {line!r} of a node, expected its name and cores as {CORES_FORMAT}")
+        cores[name] = number
+    return cores
 
 
 def parse_address(described: str) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from flexmpi.cluster.hostlists import expand_hosts
 from flexmpi.cluster.state import Job, Node
 from flexmpi.errors import ManagerError
+from flexmpi.numerals import LONGEST, whole_number
 from flexmpi.slurm.names import job_state, node_states, present, reason_word
 from flexmpi.slurm.times import FORM, seconds_of
 
@@ -117,15 +118,15 @@ def _job(fields: list[str], source: str) -> Job:
         time_limit_s=limit_s,
         comment=present(comment),
         array_job_id=_number(array_id, source=source) if is_task else None,
-        array_task_id=int(task) if is_task and task.isdecimal() else None,
-        array_tasks=task.partition("%")[0] if is_task and not task.isdecimal() else None,
+        array_task_id=whole_number(task) if is_task else None,
+        array_tasks=task.partition("%")[0] if is_task and whole_number(task) is None else None,
     )
 
 
 def _number(text: str, *, source: str) -> int:
-    if not text.isdecimal():
+    if (number := whole_number(text, longest=LONGEST)) is None:
         raise ManagerError(f"{source} printed {text[:40]!r}, expected a number")
-    return int(text)
+    return number
 
 
 def _time(text: str, *, source: str) -> int | None:

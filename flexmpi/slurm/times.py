@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 FORM = "days-hours:minutes:seconds"
+_TIME = re.compile(r"(?:([0-9]{1,9})-)?(?:(?:([0-9]{1,9}):)?([0-9]{1,9}):)?([0-9]{1,9})")
 
 
 def seconds_of(text: str) -> int | None:
     """Return the seconds of ``[days-][[hours:]minutes:]seconds``; None where a text is not in this form."""
-    days, dash, clock = text.rpartition("-")
-    parts = clock.split(":")
-    if not (all(part.isdecimal() for part in parts) and (days.isdecimal() or not dash) and len(parts) <= 3):
+    if (found := _TIME.fullmatch(text)) is None:
         return None
-    seconds = 0
-    for part in parts:
-        seconds = seconds * 60 + int(part)
-    return int(days or 0) * 86400 + seconds
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds

@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _count(maximum: int) -> Callable[[str], int]:
     def count(text: str) -> int:
-        if not text.isdecimal() or not 1 <= int(text) <= maximum:
+        if not (text.isdecimal() and len(text) < 10) or not 1 <= int(text) <= maximum:
             raise argparse.ArgumentTypeError(f"expected a number from 1 to {maximum}, got {text!r}")
         return int(text)
 

@@ -71,6 +71,14 @@ def test_what_was_folded_expands_to_each_name_once_whatever_its_order(names, ran
     assert fold_hosts(names) == folded
 
 
+def test_numbers_may_be_as_long_as_they_like_but_for_the_ends_of_a_range():
+    longest, next_to_it = "9" * 5000, f"1{'0' * 5000}"
+    assert fold_hosts([f"n{next_to_it}", f"n{longest}", "n9", "n10"]) == f"n[9-10,{longest},{next_to_it}]"
+    assert expand_hosts(f"n[9-10,{longest}]") == ("n9", "n10", f"n{longest}")
+    with pytest.raises(ManagerError, match="expected ranges of numbers in brackets"):
+        expand_hosts(f"n[1-{longest}]")
+
+
 @BOUNDED
 @given(st.text(alphabet="ab01-,[]", max_size=12))
 def test_whatever_it_is_names_have_no_brackets_left(text):

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from flexmpi.errors import ConfigurationError
+from flexmpi.numerals import LONGEST, whole_number
 
 DEFAULT_INTERVAL_S = 0.5
 LARGEST_GROWTH = 4
@@ -39,8 +40,8 @@ class Interval:
         ConfigurationError
             It is neither, or not positive.
         """
-        if re.fullmatch(r"[0-9]+", text) and int(text) > 0:
-            return cls(iterations=int(text))
+        if iterations := whole_number(text, longest=LONGEST):
+            return cls(iterations=iterations)
         if re.fullmatch(r"([0-9]+\.?[0-9]*|\.[0-9]+)s", text) and float(text[:-1]) > 0:
             return cls(seconds=float(text[:-1]))
         raise ConfigurationError(f"the interval must be iterations (100) or seconds (0.5s), got {text!r}")

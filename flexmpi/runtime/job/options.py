@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flexmpi.cluster.platform import Node, ScheduledChange
+from flexmpi.numerals import LONGEST, whole_number
 from flexmpi.protocol.address import Address
 from flexmpi.runtime.job.policies import JobPolicy
 from flexmpi.slurm.own_job import Allocation
@@ -46,8 +47,7 @@ class Identity:
         """Read the variables that a manager sets in its jobs, whose names begin with ``SLURM`` or ``FLEXMPI``."""
 
         def number(name: str) -> int | None:
-            text = environment.get(f"{prefix}_{name}", "")
-            return int(text) if text.isdecimal() else None
+            return whole_number(environment.get(f"{prefix}_{name}", ""), longest=LONGEST)
 
         return cls(
             job_id=number("JOB_ID"),

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Mapping
 
 from flexmpi.errors import ConfigurationError
+from flexmpi.numerals import whole_number
 from flexmpi.slurm.commands import quoted, slurm_environment
 from flexmpi.slurm.own_job import (
     CORES_FORMAT,
@@ -42,14 +43,13 @@ def read_allocation(environment: Mapping[str, str]) -> Allocation:
     given = parse_counts(environment.get("SLURM_JOB_CPUS_PER_NODE", ""))
     address = parse_address(_ask("scontrol", "show", "node", batch_node, "--oneliner"))
     host = _ask("hostname").strip()
-    tasks = environment.get("SLURM_NTASKS", "")
     return Allocation(
         parent=parent,
         batch_node=batch_node,
         nodes=[batch_node, *(name for name in allocated if name != batch_node)],
         cores=parse_cores(listed) | dict(zip(allocated, given, strict=False)),
         addresses=tuple(dict.fromkeys([*([address] if address else []), host])),
-        tasks=int(tasks) if tasks.isdecimal() else None,
+        tasks=whole_number(environment.get("SLURM_NTASKS", "")),
     )
 
 

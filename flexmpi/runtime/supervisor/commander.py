@@ -27,6 +27,7 @@ from flexmpi.protocol.commands import (
     parse_command,
     split_token,
 )
+from flexmpi.runtime.job.measurements import IntervalReport
 from flexmpi.runtime.job.policies import JobPolicy
 from flexmpi.runtime.job.roster import Roster
 from flexmpi.runtime.reporting.monitoring import Monitor
@@ -47,6 +48,7 @@ class Commanded(Protocol):
 
     roster: Roster
     reconfigurer: Reconfigurer
+    latest: IntervalReport | None
     policy: PolicyInForce
     monitor: Monitor
     reports: Reports
@@ -128,7 +130,7 @@ class Commander:
         return f"reconfiguration {wanted.number}: {wanted.summary()}"
 
     def _show_performance(self, command: ShowPerformance) -> str:
-        values = self._job.reports.performance(self._job.meters.energy)
+        values = self._job.reports.performance(self._job.latest, self._job.meters.energy)
         self._job.show(values)
         return values
 

@@ -37,6 +37,7 @@ class Governed(Protocol):
     limits: Limits
     reconfigurer: Reconfigurer
     log: EventLog
+    latest: IntervalReport | None
     nodes_on_demand: bool
 
     def tell(self, ranks: Collection[RankId], kind: str, **fields: object) -> None:
@@ -89,7 +90,6 @@ class PolicyInForce:
         self._schedule = Schedule()
         self._schedule.add(schedule, cause="schedule")
         self._held: deque[Planned] = deque()
-        self._latest: IntervalReport | None = None
 
     @property
     def watches(self) -> bool:
@@ -109,7 +109,6 @@ class PolicyInForce:
         for each in planned:
             self._carry_out(each)
         self.current = self.current.after(latest)
-        self._latest = latest
         if (adviser := self._advice()) is not None:
             adviser.interval_ended(latest, self.current)
             if self.current.conditional:
@@ -155,7 +154,7 @@ class PolicyInForce:
     def energy_read(self, readings: Sequence[EnergyReading]) -> None:
         """Take in what machines have spent."""
         if self._adviser is not None:
-            self._adviser.energy_read(readings, self._latest)
+            self._adviser.energy_read(readings, self._job.latest)
 
     def _carry_out(self, planned: Planned) -> None:
         change, reconfigurer = planned.change, self._job.reconfigurer

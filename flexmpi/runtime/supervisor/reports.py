@@ -31,7 +31,6 @@ class Reports:
         self._monitor = monitor
         self._show = show
         self._began = time.monotonic()
-        self._latest: IntervalReport | None = None
 
     @property
     def first_host(self) -> str:
@@ -40,7 +39,6 @@ class Reports:
 
     def interval_ended(self, latest: IntervalReport, *, each_rank: bool) -> None:
         """Report an interval, and on request what each rank measured."""
-        self._latest = latest
         self._show(report.interval_line(latest))
         if each_rank:
             self._show(*report.rank_lines(latest))
@@ -52,17 +50,17 @@ class Reports:
             self._show(*(report.energy_line(reading) for reading in readings))
         self._monitor.report_energy(readings)
 
-    def performance(self, energy: Sequence[EnergyReading]) -> str:
-        """Return the performance values of the latest interval, and what each machine has spent.
+    def performance(self, latest: IntervalReport | None, energy: Sequence[EnergyReading]) -> str:
+        """Return the performance values of the latest interval, None before the first, and what each machine has spent.
 
         Raises
         ------
         CommandError
             No interval has ended yet.
         """
-        if self._latest is None:
+        if latest is None:
             raise CommandError("no sampling interval has ended yet")
-        return report.performance_line(self._latest, self.first_host, energy)
+        return report.performance_line(latest, self.first_host, energy)
 
     def reconfigured(self, done: Reconfiguration) -> None:
         """Report a reconfiguration that was carried out."""

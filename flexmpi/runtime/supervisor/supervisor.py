@@ -32,7 +32,7 @@ from flexmpi.runtime.reporting import report
 from flexmpi.runtime.reporting.eventlog import EventLog
 from flexmpi.runtime.reporting.monitoring import Monitor
 from flexmpi.runtime.reporting.terminal import Terminal
-from flexmpi.runtime.supervisor import listener
+from flexmpi.runtime.supervisor import listener, signals
 from flexmpi.runtime.supervisor.bindings import Bindings
 from flexmpi.runtime.supervisor.commander import Commander
 from flexmpi.runtime.supervisor.io_phases import IOPhases
@@ -132,7 +132,7 @@ class Supervisor:
             The exit status: the application's, 143 if it was terminated by a command, 128 + the signal that ended the job.
         """
         started_at = time.time()
-        self._catch_signals()
+        signals.catch(end=self._on_signal, suspend=self._suspend)
         folder = processes.private_folder()
         self._terminal = Terminal(partial(self.fail, "", status=128 + signal.SIGPIPE))
         transport = None
@@ -249,11 +249,12 @@ class Supervisor:
 
     def interval_ended(self, latest: IntervalReport) -> None:
         """Take note of what was measured in a sampling interval."""
-        self.latest = latest
         if self._agent is not None:
             self._agent.sampled(latest)
         self.reports.interval_ended(latest, each_rank=self.policy.watches)
+        # What machines say too late was spent in the interval before.
         self.meters.interval_ended(latest.iteration)
+        self.latest = latest
         self.policy.interval_ended(latest)
 
     def _energy_read(self, readings: Sequence[EnergyReading]) -> None:
@@ -308,15 +309,6 @@ class Supervisor:
         self.log.write("listening", host=bound.host, port=bound.port)
         self._address = bound
         return transport
-
-    def _catch_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            # Who started this process (nohup, a shell's background job) may want it to ignore some.
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                loop.add_signal_handler(number, self._on_signal, number)
-        if signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
-            loop.add_signal_handler(signal.SIGTSTP, self._suspend)
 
     def _on_signal(self, number: signal.Signals) -> None:
         self._hurried = True
