@@ -1,1 +1,1 @@
-"""What runs once per cluster: the cluster's state, the resource managers that tell it, and who decides on it."""
+"""What runs once per cluster: the agent, how it decides, and the resource managers that it reads."""
