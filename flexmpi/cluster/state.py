@@ -68,6 +68,11 @@ class Node:
         """Whether it is idle as a whole and nothing else is said of it: no drain, reservation, plan or power saving."""
         return self.states == {NodeState.IDLE}
 
+    @property
+    def is_planned(self) -> bool:
+        """Whether it is idle and kept by the manager for a job that waits, and nothing else is said of it."""
+        return self.states == {NodeState.IDLE, NodeState.PLANNED}
+
 
 class JobState(StrEnum):
     """Where a job is in its life; the manager's flags are folded into it."""

@@ -37,11 +37,15 @@ class ClusterAgent:
         Empty; other users can reach it.
     more
         Further sections of its settings.
+    second_look_s
+        How long a job may take to start with what is idle and kept for it.
     settings
         Of ``[agent]``, on top of those of the test.
     """
 
-    def __init__(self, cluster: Cluster, folder: Path, *, more: str = "", **settings: object) -> None:
+    def __init__(
+        self, cluster: Cluster, folder: Path, *, more: str = "", second_look_s: float = 120.0, **settings: object
+    ) -> None:
         self.cluster, self.folder = cluster, folder
         folder.chmod(0o755)
         values = {
@@ -58,6 +62,7 @@ class ClusterAgent:
             "[agent]\n"
             + "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
             + "[hysteresis]\ncool_down_s = 0\nsettle_s = 1\nretry_s = 2\n"
+            + f"second_look_s = {second_look_s}\n"
             + more
         )
         self.environment = {**without_slurm(os.environ), **cluster.environment, "FLEXMPI_AGENT": str(folder)}

@@ -110,6 +110,32 @@ def test_a_lone_job_grows_to_all_nodes_and_makes_room_within_seconds_for_a_job_t
     end(elastic)
 
 
+def test_nodes_are_not_kept_on_for_a_job_that_does_not_start_with_them_and_a_restart_does_not_forget_it(
+    cluster, agent, submit
+):
+    fills = agent(policy="triggered", second_look_s=3)
+    elastic = submit(fills)
+    (row,) = fills.listed("jobs")
+    # No two of the other nodes are neighbours, so Slurm gives the waiting job none; its reason does not say so.
+    for node in cluster.nodes[1 - cluster.nodes.index(row["nodes"][0]) % 2 :: 2]:
+        cluster.run("sbatch", f"--nodelist={node}", "--output=/dev/null", "--wrap=sleep 300")
+    assert fills.command("policy", "fill").returncode == 0
+    fills.wait_for_size(elastic.job_id, NODES // 2)
+    odd = cluster.run("sbatch", "--parsable", "--nodes=2", "--contiguous", "--output=/dev/null", "--wrap=true").strip()
+    fills.wait_for_size(elastic.job_id, 1)
+    fills.wait_for_size(elastic.job_id, NODES // 2)
+    (disappointed,) = fills.listed("history", odd)
+    assert disappointed["outcome"] == "failed"
+    assert "reason Resources; nothing is kept or given back for it for 10 min" in disappointed["why"]
+    fills.kill()
+    fills.start()
+    plain = int(cluster.run("sbatch", "--parsable", "--output=/dev/null", "--wrap=sleep 300").strip())
+    wait_until_running(cluster, plain)
+    assert (fills.size(elastic.job_id), len(fills.listed("history", odd))) == (NODES // 2 - 1, 1)
+    cluster.run("scancel", odd)
+    end(elastic)
+
+
 def test_two_elastic_jobs_have_equal_shares(agent, submit):
     shares = agent(policy="fair")
     first = submit(shares)

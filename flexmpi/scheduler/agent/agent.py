@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+
+from pydantic import ValidationError
 
 from flexmpi.cluster.hostlists import fold_hosts
 from flexmpi.cluster.state import Snapshot, name_of
@@ -19,6 +21,7 @@ from flexmpi.errors import (
     CommandError,
     ConfigurationError,
     FlexMPIError,
+    JournalError,
     ManagerError,
 )
 from flexmpi.protocol.auth import Authority
@@ -27,6 +30,7 @@ from flexmpi.protocol.messages import (
 )
 from flexmpi.protocol.replies import HistoryRow, Reply
 from flexmpi.protocol.requests import Mode
+from flexmpi.protocol.wire import complaint
 from flexmpi.scheduler.agent.reception import Reception
 from flexmpi.scheduler.agent.server import Server
 from flexmpi.scheduler.agent.settings import AgentSettings
@@ -35,6 +39,7 @@ from flexmpi.scheduler.deciding.elastic import View
 from flexmpi.scheduler.deciding.metering import credible
 from flexmpi.scheduler.deciding.policies import NEEDS_ALL_JOBS, POLICIES
 from flexmpi.scheduler.deciding.power import Power
+from flexmpi.scheduler.deciding.second_looks import Doubt, SecondLooks, doubts_as_text, doubts_of_text
 from flexmpi.scheduler.deciding.supply import Territory
 from flexmpi.scheduler.deciding.view import Bounds, build_view, free_nodes, still_free
 from flexmpi.scheduler.jobs.ledger import Ledger, Member, Timing
@@ -52,6 +57,8 @@ LONGEST_SILENCE_S = 10.0
 """Between two signs of life while nothing is to be done; the unit's WatchdogSec is much longer."""
 POWER_CAP = "power_cap_w"
 """The journal's setting that keeps it: watts, or ``none``."""
+DOUBTS = "doubts"
+"""The journal's setting that keeps them: which waiting jobs are left out until when."""
 SEE_ALL = (
     "it must see all jobs, and PrivateData hides other users' from the agent's user; make it an operator "
     "(sacctmgr modify user NAME set adminlevel=operator), or run it as SlurmUser"
@@ -100,6 +107,7 @@ class Agent:
         self.policy = journal.setting("policy") or settings.agent.policy
         if self.policy not in POLICIES:
             raise ConfigurationError(f"unknown policy {self.policy!r} (there are {', '.join(POLICIES)})")
+        self._second_looks = SecondLooks(doubts=_doubts(journal))
         self.rules = settings.sizing.rules
         self._metering = settings.power.metering
         self.power = _power(settings, journal.setting(POWER_CAP))
@@ -166,7 +174,9 @@ class Agent:
         else:
             self._say_once(None)
             self.orders.free_what_was_left()
-            self._act(await self._decide())
+            verdict = await self._decide()
+            self._look_again(verdict)
+            self._act(verdict)
         self.ledger.deliver(self.now())
         self.flush()
         self._prune()
@@ -223,6 +233,7 @@ class Agent:
             idle_since=self._idle_since,
             settle_s=self._settings.hysteresis.settle_s,
             now=self.now(),
+            doubted=self._second_looks.doubted(self.now()),
             power=self.power,
             rules=self.rules,
         )
@@ -243,6 +254,16 @@ class Agent:
             bounds=self._bounds,
             sees_all="jobs" not in self.snapshot.hidden,
         )
+
+    def _look_again(self, verdict: Verdict) -> None:
+        """Leave out the jobs that have not started with what was idle and kept for them, from the next decision on."""
+        self._second_looks, failed = self._second_looks.after(
+            verdict.could_start, self.snapshot, now=self.now(), patience_s=self._settings.hysteresis.second_look_s
+        )
+        if failed:
+            self._journal.set_setting(DOUBTS, doubts_as_text(self._second_looks.doubts))
+        for each in failed:
+            self.orders.record_disappointment(each, cause=f"policy {self.policy}")
 
     def _act(self, verdict: Verdict) -> None:
         if verdict.is_blind:
@@ -342,6 +363,13 @@ class Agent:
         job_id = self._manager.submit(submission)
         self.snapshot = self._manager.snapshot()  # it is in memory; who looks now expects to see the job
         return job_id
+
+
+def _doubts(journal: Journal) -> Mapping[int, Doubt]:
+    try:
+        return doubts_of_text(journal.setting(DOUBTS) or "{}")
+    except ValidationError as error:
+        raise JournalError(f"journal {journal.path}: somebody has changed it: {complaint(error, DOUBTS)}") from None
 
 
 def _mode(text: str) -> Mode:

@@ -7,91 +7,33 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from flexmpi.cluster.hostlists import expand_hosts
-from flexmpi.errors import ConfigurationError, ManagerError
+from flexmpi.errors import ConfigurationError
 from flexmpi.protocol.requests import Mode
-from flexmpi.protocol.wire import Count, Host, PolicyName, UserNumber, first_complaint
+from flexmpi.protocol.wire import Count, Host, first_complaint
+from flexmpi.scheduler.agent.settings_fields import (
+    Draw,
+    Endpoint,
+    Factor,
+    FilePath,
+    HostList,
+    Pause,
+    Policy,
+    User,
+    Wait,
+)
 from flexmpi.scheduler.deciding.elastic import Rules
 from flexmpi.scheduler.deciding.metering import Metering
-from flexmpi.scheduler.deciding.policies import POLICIES
 from flexmpi.scheduler.deciding.power import Watts
 
-LONGEST_WAIT_S = 7 * 24 * 3600.0
-
-_ENDPOINT = re.compile(r"tcp://(?:\*|[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 _IN_TOML = {"expected an object": "expected a table", "expected a valid array": "expected a list"}
-
-
-def _path(value: object, info: ValidationInfo) -> object:
-    """Take a relative path from the folder of the file that it stands in."""
-    if not isinstance(value, str):
-        return value
-    if not value or "\0" in value:
-        raise ValueError("expected a path")
-    try:
-        return str(Path((info.context or {}).get("folder", "")) / Path(value).expanduser())
-    except RuntimeError:
-        raise ValueError("expected a path, and a user of this system after '~'") from None
-
-
-def _endpoint(text: str) -> str:
-    found = _ENDPOINT.fullmatch(text)
-    if found is None or int(found[1]) > 65535:
-        raise ValueError("expected tcp://ADDRESS:PORT such as tcp://*:7117")
-    return text
-
-
-def _hosts(text: str) -> str:
-    try:
-        expand_hosts(text)
-    except ManagerError:
-        raise ValueError("expected a list of hosts such as node[0-3,7]") from None
-    return text
-
-
-def _uid(user: object) -> object:
-    if not isinstance(user, str):
-        return user
-    try:
-        return pwd.getpwnam(user).pw_uid
-    except (KeyError, ValueError):
-        raise ValueError("expected the name of a user of this system, or a uid without quotes") from None
-
-
-def _policy(name: str) -> str:
-    if name not in POLICIES:
-        raise ValueError(f"expected one of {', '.join(POLICIES)}")
-    return name
-
-
-FilePath = Annotated[Path, BeforeValidator(_path)]
-Endpoint = Annotated[str, AfterValidator(_endpoint)]
-HostList = Annotated[str, AfterValidator(_hosts)]
-Policy = Annotated[PolicyName, AfterValidator(_policy)]
-User = Annotated[UserNumber, BeforeValidator(_uid)]
-Wait = Annotated[float, Field(gt=0, le=LONGEST_WAIT_S)]
-Draw = Annotated[float, Field(ge=0, le=1e9)]
-Factor = Annotated[float, Field(gt=0, le=1e6)]
-Pause = Annotated[float, Field(ge=0, le=LONGEST_WAIT_S)]
 
 
 class Section(BaseModel):
@@ -226,6 +168,11 @@ class Hysteresis(Section):
         default=60.0,
         description="After an order that failed a job is left alone for so long; twice as long after each further "
         "one, up to 16 times.",
+    )
+    second_look_s: Wait = Field(
+        default=120.0,
+        description="A waiting job for which all the nodes it needs are idle has so long to start. If it has not, nothing is "
+        "kept or given back for it for 10 minutes; twice as long after each further time, up to a day.",
     )
 
 

@@ -13,6 +13,7 @@ from flexmpi.protocol.requests import Mode
 from flexmpi.scheduler.deciding.elastic import Decision, MoveCost, View
 from flexmpi.scheduler.deciding.policies import NEEDS_ALL_JOBS, POLICIES
 from flexmpi.scheduler.deciding.policies.capping import under_cap
+from flexmpi.scheduler.deciding.policies.seating import could_start
 from flexmpi.scheduler.deciding.policies.withdrawing import all_growth, for_the_cap, for_waiting_jobs
 from flexmpi.scheduler.deciding.view import Bounds, give_back, within_bounds, without_growth
 
@@ -49,12 +50,15 @@ class Verdict:
         At most one a job.
     taken_back
         The jobs whose open order is taken back, and why.
+    could_start
+        The waiting jobs for which all that they need is idle and kept, by number, with the nodes.
     is_blind
         The policy decides nothing, for it does not see all jobs.
     """
 
     decisions: tuple[Decision, ...] = ()
     taken_back: Mapping[str, str] = field(default_factory=dict)
+    could_start: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     is_blind: bool = False
 
 
@@ -132,4 +136,8 @@ def decide(question: Question) -> Verdict:
         return Verdict(under_cap((), view), for_the_cap(view), is_blind=True)
     decisions = under_cap(within_bounds(POLICIES[question.policy](view), view, bounds), view)
     taken_back = {**(for_waiting_jobs(view) if looks_at_queue else {}), **for_the_cap(view)}
-    return Verdict(without_growth(decisions) if question.mode == "drain" else decisions, taken_back)
+    return Verdict(
+        without_growth(decisions) if question.mode == "drain" else decisions,
+        taken_back,
+        could_start(view) if looks_at_queue else {},
+    )

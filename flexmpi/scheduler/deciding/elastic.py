@@ -183,6 +183,8 @@ class View:
         The elastic jobs, those that registered first first.
     free
         The nodes that are idle as a whole and promised to nobody.
+    planned
+        Idle nodes that the manager itself keeps for jobs that wait: not to be given out, nor to be given back once more.
     settled
         Those of `free` that have been so for long enough to be given out.
     waiting
@@ -196,6 +198,7 @@ class View:
     now: float
     jobs: tuple[ElasticJob, ...]
     free: tuple[str, ...] = ()
+    planned: tuple[str, ...] = ()
     settled: frozenset[str] = frozenset()
     waiting: tuple[WaitingJob, ...] = ()
     power: Power = UNCAPPED

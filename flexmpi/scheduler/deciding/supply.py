@@ -53,6 +53,11 @@ def idle_nodes(snapshot: Snapshot, territory: Territory) -> tuple[str, ...]:
     return tuple(node.name for node in snapshot.nodes if node.is_free and territory.has(node))
 
 
+def planned_nodes(snapshot: Snapshot, territory: Territory) -> tuple[str, ...]:
+    """Return the idle nodes that the manager keeps for a job that waits, in the agent's territory."""
+    return tuple(node.name for node in snapshot.nodes if node.is_planned and territory.has(node))
+
+
 class Suitability:
     """Which of some nodes suit a job, whoever has them now; found out once for all jobs with the same wishes.
 

@@ -17,7 +17,7 @@ from flexmpi.scheduler.deciding.elastic import (
     View,
 )
 from flexmpi.scheduler.deciding.power import UNCAPPED, Power, drawn_by_others
-from flexmpi.scheduler.deciding.supply import Suitability, Territory, idle_nodes, waiting_jobs
+from flexmpi.scheduler.deciding.supply import Suitability, Territory, idle_nodes, planned_nodes, waiting_jobs
 from flexmpi.scheduler.jobs.companions import companions, nodes_of
 from flexmpi.scheduler.jobs.ledger import Ledger, Member
 from flexmpi.scheduler.jobs.orders import Order
@@ -54,6 +54,7 @@ def build_view(
     idle_since: Mapping[str, float],
     settle_s: float,
     now: float,
+    doubted: Collection[int] = (),
     power: Power = UNCAPPED,
     rules: Rules = USUAL_RULES,
 ) -> View:
@@ -65,6 +66,8 @@ def build_view(
         Since when each node has been free, see `still_free`.
     settle_s
         How long a node must have been free before it is given out.
+    doubted
+        Jobs that wait and are left out: they did not start with what was free for them, see `second_looks`.
     power
         The watts of nodes and the cap; what others draw is found out here.
     rules
@@ -78,8 +81,9 @@ def build_view(
         now=now,
         jobs=with_allowances([job for job in jobs if job is not None], bounds),
         free=free,
+        planned=_unpromised(planned_nodes(snapshot, territory), snapshot, ledger),
         settled=frozenset(node for node in free if now - idle_since.get(node, now) >= settle_s),
-        waiting=waiting_jobs(snapshot),
+        waiting=tuple(job for job in waiting_jobs(snapshot) if job.job_id not in doubted),
         power=replace(power, others_w=others_w),
         rules=rules,
     )
@@ -87,10 +91,14 @@ def build_view(
 
 def free_nodes(snapshot: Snapshot, ledger: Ledger, territory: Territory) -> tuple[str, ...]:
     """Return the idle nodes that no job has, waits for as a companion, or is promised."""
+    return _unpromised(idle_nodes(snapshot, territory), snapshot, ledger)
+
+
+def _unpromised(nodes: Collection[str], snapshot: Snapshot, ledger: Ledger) -> tuple[str, ...]:
     promised = set(ledger.promised())
     for parent, group in companions(snapshot).items():
         promised.update(nodes_of(snapshot.job_of[parent], group))
-    return tuple(node for node in idle_nodes(snapshot, territory) if node not in promised)
+    return tuple(node for node in nodes if node not in promised)
 
 
 def still_free(free: Collection[str], idle_since: Mapping[str, float], now: float) -> dict[str, float]:

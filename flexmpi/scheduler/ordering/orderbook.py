@@ -8,11 +8,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
+from flexmpi.cluster.hostlists import fold_hosts
 from flexmpi.cluster.state import name_of
 from flexmpi.errors import CommandError, ManagerError, MessageError
 from flexmpi.protocol.messages import Balance, Command, FromAgent, Resize, Stop, decode_from_agent
 from flexmpi.protocol.replies import Outcome
 from flexmpi.scheduler.deciding.elastic import Decision
+from flexmpi.scheduler.deciding.second_looks import Disappointment
 from flexmpi.scheduler.jobs.ledger import Ledger, Member
 from flexmpi.scheduler.jobs.orders import AnyCommand, Order, Stage
 from flexmpi.scheduler.managers import Lender, ResourceManager
@@ -172,6 +174,27 @@ class OrderBook:
                 log.info("would do: %s (%s)", entry.what, entry.cause)
                 self._journal.record(entry)
         self._observed = seen
+
+    def record_disappointment(self, failed: Disappointment, *, cause: str) -> None:
+        """Record that a waiting job has not started with the nodes that were idle and kept for it."""
+        now, name = self._now(), name_of(failed.job)
+        nodes = f"{len(failed.nodes)} idle node{'s' if len(failed.nodes) > 1 else ''} ({fold_hosts(failed.nodes)})"
+        pause = f"{failed.pause_s / 60:g} min" if failed.pause_s < 7200 else f"{failed.pause_s / 3600:.3g} h"
+        entry = Entry(
+            id=fresh_id(),
+            decided_at=now,
+            job_id=failed.job.job_id,
+            job_name=name,
+            what=f"job {name}: start on {nodes}",
+            cause=f"{cause}: kept for it",
+            outcome="failed",
+            why=f"it still waits after {failed.after_s:.0f} s, reason {failed.job.reason or 'unknown'}; "
+            f"nothing is kept or given back for it for {pause}",
+            ended_at=now,
+            epoch=self._ledger.epoch,
+        )
+        log.info("%s: %s", entry.what, entry.why)
+        self._journal.record(entry)
 
     def forget_observed(self) -> None:
         """Record anew what would be done, for something has changed."""

@@ -46,13 +46,13 @@ class Seating:
 def seat_waiting(view: View) -> Seating:
     """Keep free nodes for the jobs that wait, and have elastic jobs give back what lets one start.
 
-    Each waiting job, in the order in which they start, takes the free nodes it could run on and those that are on their way
-    out of elastic jobs. Where that is not enough, elastic jobs shrink, the one with the largest relative size first and never
-    below its minimum; but only if the job can start then. If it cannot, it keeps what is free, and no job shrinks for
-    those behind it that want the same nodes: they would have to overtake it.
+    Each waiting job, in the order in which they start, takes the free nodes it could run on, those that the manager keeps for
+    jobs that wait, and those that are on their way out of elastic jobs. Where that is not enough, elastic jobs shrink, the one
+    with the largest relative size first and never below its minimum; but only if the job can start then. If it cannot, it keeps
+    what is free, and no job shrinks for those behind it that want the same nodes: they would have to overtake it.
     """
     seating = Seating(free=list(view.free))
-    coming = {node for job in view.jobs for node in (*job.leaving, *job.departing)}
+    coming = {*view.planned, *(node for job in view.jobs for node in (*job.leaving, *job.departing))}
     blocked: set[str] = set()
     for waiting in view.waiting:
         kept = [node for node in (*sorted(coming), *seating.free) if node in waiting.suitable]
@@ -72,6 +72,17 @@ def seat_waiting(view: View) -> Seating:
         seating.reserved.update(kept)
         seating.free = [node for node in seating.free if node not in kept]
     return seating
+
+
+def could_start(view: View) -> Mapping[int, tuple[str, ...]]:
+    """Return the waiting jobs for which all that they need is idle and kept, by number, with the nodes."""
+    idle, kept_for = {*view.free, *view.planned}, seat_waiting(view).kept_for
+    needed = {waiting.job_id: waiting.nodes for waiting in view.waiting}
+    return {
+        job_id: tuple(nodes)
+        for job_id, nodes in kept_for.items()
+        if len(nodes) == needed[job_id] and idle.issuperset(nodes)
+    }
 
 
 def _may_shrink_for(waiting: WaitingJob, blocked: set[str]) -> bool:

@@ -12,6 +12,7 @@ from flexmpi.scheduler.deciding.policies import POLICIES
 from flexmpi.scheduler.deciding.policies.capping import under_cap
 from flexmpi.scheduler.deciding.policies.fair import equal_shares, fair
 from flexmpi.scheduler.deciding.policies.fill import fill
+from flexmpi.scheduler.deciding.policies.seating import could_start
 from flexmpi.scheduler.deciding.policies.triggered import triggered
 from flexmpi.scheduler.deciding.power import Power, Watts
 from tests.scheduler.deciding.policies.forecasts import forecast_of
@@ -61,6 +62,21 @@ def test_a_job_that_waits_gets_nodes_back_from_the_largest_and_no_more_than_it_n
     assert decision.key == "large"
     assert set(decision.leave) < set(NODES[1:5])
     assert len(decision.leave) == 2
+
+
+def test_nodes_that_the_manager_keeps_for_a_waiting_job_are_not_given_back_once_more() -> None:
+    seen = replace(view(job("a", NODES[:4]), waiting=(waiting(2),)), planned=("node7",))
+    (decision,) = fill(seen)
+    assert (decision.add, len(decision.leave)) == ((), 1)
+
+
+def test_a_job_could_start_where_all_it_needs_is_idle_or_kept_by_the_manager_and_nothing_is_on_its_way() -> None:
+    elastic = job("a", NODES[:2], low=2, leaving=("node1",))
+    seen = replace(view(elastic, free=("node6",), waiting=(waiting(2), waiting(1, job_id=101))), planned=("node7",))
+    assert could_start(seen) == {101: ("node6",)}
+    (first, second) = (set(nodes) for nodes in could_start(replace(seen, jobs=(), free=("node5", "node6"))).values())
+    assert (len(first), len(second), first | second) == (2, 1, {"node5", "node6", "node7"})
+    assert could_start(replace(seen, jobs=(), waiting=(waiting(3),))) == {}
 
 
 def test_nobody_shrinks_for_a_job_that_could_not_start_all_the_same() -> None:
