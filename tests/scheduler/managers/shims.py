@@ -7,6 +7,7 @@ from pathlib import Path
 
 DATA = Path(__file__).parents[2] / "slurm" / "data"
 CONFIGURATION = "PrivateData             = none\\nSlurmUser               = root(0)\\n"
+PARTITION = "PartitionName=main AllowGroups=ALL AllowAccounts=ALL MaxNodes=UNLIMITED MinNodes=0 State=UP"
 
 # Like a site's wrapper: the command's own process waits for another one that does not end.
 HANGS = 'sleep 600 &\necho "$$ $!" >> "$SHIM_PIDS"\nwait\n'
@@ -36,7 +37,8 @@ class Shims:
         }
         # Asked for once by a manager, and good whatever the rest does.
         self._site = (
-            f'case "$*" in --version) cat {self.data}/version; exit;; *config*) printf "{CONFIGURATION}"; exit;; esac\n'
+            f'case "$*" in --version) cat {self.data}/version; exit;; *config*) printf "{CONFIGURATION}"; exit;;'
+            f" *partition*) echo {PARTITION}; exit;; *--Format=*) exit;; esac\n"
         )
         self.reading("squeue", f"cat {self.data}/squeue.json\n")
         for name in ("sinfo", "scontrol"):

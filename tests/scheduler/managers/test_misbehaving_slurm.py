@@ -19,12 +19,13 @@ SHORT_S = 1.0
 WITHOUT_JSON = """for word; do case $word in
     --json) echo "$0: unrecognized option '--json'" >&2; exit 1;;
     --format=*) format=${{word#--format=}};;
+    --Format=*) exit 0;;
 esac; done
 printf '%s\\n' "$format" | sed '{fill}'
 """
 JOB = {"A": "7", "F": "7", "K": "N\\/A", "T": "RUNNING", "r": "None", "N": "node1", "D": "1", "P": "main"}
-JOB |= {"[aqvfbnk]": "(null)", "Q": "1", "[VSe]": "1795442210", "l": "1:00", "U": "0", "u": "root", "j": "a\\nb"}
-NODE = {"N": "node1", "T": "idle", "P": "main*", "c": "4", "m": "1000", "[fG]": "(null)", "E": "none"}
+JOB |= {"[aqvfnk]": "(null)", "Q": "1", "[VSe]": "1795442210", "l": "1:00", "U": "0", "u": "root", "j": "a\\nb"}
+NODE = {"N": "node1", "T": "idle", "P": "main*", "c": "4", "m": "1000", "Z": "1", "[fG]": "(null)", "E": "none"}
 
 
 @pytest.fixture
