@@ -59,7 +59,7 @@ class ElasticJob:
     returning
         Those of `joining` that would be free again if that order were taken back; None where there is none that can be.
     suitable
-        The nodes it could be given, by partition and constraint.
+        The nodes it could be given, by what they have and what its partition lets it have.
     may_grow, may_shrink
         Whether it takes an order now: none is open, and for growth its cool-down is over.
     extra_allowed
