@@ -203,5 +203,7 @@ def _asked(output: external.Output, mark: str) -> Mapping[int, asked_text.Asked]
 
 
 def _partitions(output: external.Output, site: Site) -> tuple[Partition, ...]:
+    if output.status != 0 and "partitions" in site.hidden:
+        return ()
     text = output.checked("list the partitions")
     return parse_partitions(text, accounts_are_trees=site.accounts_are_trees, source="scontrol show partition")

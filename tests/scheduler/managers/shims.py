@@ -26,12 +26,12 @@ class Shims:
 
     def __init__(self, folder: Path, release: str = "22.05") -> None:
         self.data = DATA / release
-        self._folder = folder / "bin"
-        self._folder.mkdir()
+        self.folder = folder / "bin"
+        self.folder.mkdir()
         self._pids = folder / "pids"
         self._pids.touch()
         self.environment = {
-            "PATH": f"{self._folder}{os.pathsep}/usr/bin{os.pathsep}/bin",
+            "PATH": f"{self.folder}{os.pathsep}/usr/bin{os.pathsep}/bin",
             "SLURM_CONF": os.devnull,
             "SHIM_PIDS": str(self._pids),
         }
@@ -48,7 +48,7 @@ class Shims:
 
     def put(self, name: str, body: str) -> None:
         """Make a command do something else."""
-        path = self._folder / name
+        path = self.folder / name
         path.write_text("#!/bin/sh\n" + body)
         path.chmod(0o755)
 
@@ -58,8 +58,8 @@ class Shims:
 
     def remove(self, name: str) -> None:
         """Take a command away, and with it all that are in other folders."""
-        (self._folder / name).unlink()
-        self.environment["PATH"] = str(self._folder)
+        (self.folder / name).unlink()
+        self.environment["PATH"] = str(self.folder)
 
     @property
     def pids(self) -> list[int]:

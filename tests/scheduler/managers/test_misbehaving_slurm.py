@@ -9,7 +9,9 @@ import pytest
 
 from flexmpi.cluster.submission import Submission
 from flexmpi.errors import ManagerError
+from flexmpi.scheduler.managers import slurm_cli
 from flexmpi.scheduler.managers.slurm_cli import SlurmCli
+from flexmpi.slurm.site import Site
 from tests.scheduler.managers.shims import HANGS, Shims
 
 SCRIPT = "#!/bin/sh\ntrue\n"
@@ -78,6 +80,17 @@ def test_a_reading_that_went_wrong_is_an_error_with_what_was_said(shims, manager
     file = shims.data / ("squeue.json" if command == "squeue" else "nodes.json")
     shims.reading(command, body.replace("FILE", str(file)))
     assert words in refusal(manager.snapshot)
+
+
+def test_partitions_that_slurm_does_not_list_are_an_error_unless_it_hides_them(shims, manager, monkeypatch):
+    denied = (
+        'case "$*" in *partition*) echo "slurm_load_partitions error: Access/permission denied" >&2; exit 1;; esac\n'
+    )
+    shims.put("scontrol", denied + (shims.folder / "scontrol").read_text())
+    assert "list the partitions: slurm_load_partitions error: Access" in refusal(manager.snapshot)
+    monkeypatch.setattr(slurm_cli, "read_site", lambda **_: Site((22, 5), frozenset({"partitions"})))
+    hidden = SlurmCli(environment=shims.environment).snapshot()
+    assert hidden.partitions == () and len(hidden.nodes) > 5
 
 
 @pytest.mark.parametrize("command", ["squeue", "sinfo"])
