@@ -6,9 +6,11 @@ Plain frozen data. How it is read, and from where, is the managers'; what follow
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+
+from flexmpi.cluster.request import Gres, Request
 
 
 class NodeState(StrEnum):
@@ -48,8 +50,10 @@ class Node:
         Those it is in.
     features
         Those it has now.
+    threads_per_core
+        How many of `cores` are hardware threads of one core.
     gres
-        Its generic resources in the manager's notation: ``gpu:4``.
+        Its generic resources.
     reason
         Why it is not in service, in somebody's words.
     """
@@ -60,7 +64,8 @@ class Node:
     partitions: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     memory_mb: int | None = None
-    gres: str | None = None
+    threads_per_core: int = 1
+    gres: tuple[Gres, ...] = ()
     reason: str | None = None
 
     @property
@@ -123,9 +128,13 @@ class Job:
     nodes
         Those it holds, or held.
     minimum_nodes, maximum_nodes
-        How many it asked for. pyslurm tells the largest number only: both are that.
+        How many it asked for; the most is None where it named none. Slurm's text does not tell the most of a job that waits.
     partitions
         Those it may run in; the one it runs in once it does.
+    constraint
+        Sets of features: a node must have all of one of them. None without a constraint; no set where it is not understood.
+    request
+        What it asked for beside that.
     required_nodes
         Those it asked for by name.
     started_at
@@ -146,13 +155,13 @@ class Job:
     reason: str | None = None
     nodes: tuple[str, ...] = ()
     minimum_nodes: int = 1
-    maximum_nodes: int = 1
+    maximum_nodes: int | None = None
     partitions: tuple[str, ...] = ()
     account: str | None = None
     qos: str | None = None
     reservation: str | None = None
-    constraint: str | None = None
-    gres: str | None = None
+    constraint: tuple[frozenset[str], ...] | None = None
+    request: Request = field(default_factory=Request)
     required_nodes: tuple[str, ...] = ()
     excluded_nodes: tuple[str, ...] = ()
     priority: int | None = None
@@ -184,6 +193,37 @@ def name_of(job: Job) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Partition:
+    """Nodes that jobs may ask for by one name, and who may.
+
+    Attributes
+    ----------
+    accepts_jobs, starts_jobs
+        Whether jobs may be submitted to it, and whether those that wait in it may start.
+    minimum_nodes, maximum_nodes
+        Of one job; None without a bound.
+    allowed_groups, allowed_accounts, allowed_qos
+        Whose jobs may run in it; None: everybody's.
+    denied_accounts, denied_qos
+        Whose may not.
+    accounts_are_trees
+        Whether accounts stand for those below them too, which are not known here.
+    """
+
+    name: str
+    accepts_jobs: bool = True
+    starts_jobs: bool = True
+    minimum_nodes: int = 0
+    maximum_nodes: int | None = None
+    allowed_groups: frozenset[str] | None = None
+    allowed_accounts: frozenset[str] | None = None
+    denied_accounts: frozenset[str] = frozenset()
+    accounts_are_trees: bool = False
+    allowed_qos: frozenset[str] | None = None
+    denied_qos: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Snapshot:
     """A cluster at one moment.
 
@@ -198,12 +238,18 @@ class Snapshot:
         Those that wait, run or end, and those that ended, for as long as the manager remembers them.
     hidden
         What the manager hides from this user, of ``jobs``, ``nodes``, ``partitions``: there may be more than is here.
+    partitions
+        Those of which anything is known; any other lets every job in.
+    groups
+        The groups of users, by their number, where a partition asks for groups; those of others are not known.
     """
 
     taken_at: float
     nodes: tuple[Node, ...]
     jobs: tuple[Job, ...]
     hidden: frozenset[str] = frozenset()
+    partitions: tuple[Partition, ...] = ()
+    groups: Mapping[int, frozenset[str]] = field(default_factory=dict)
 
     @cached_property
     def node_of(self) -> Mapping[str, Node]:

@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from flexmpi.cluster.hostlists import expand_hosts
-from flexmpi.cluster.state import Job, Node
+from flexmpi.cluster.request import Request
+from flexmpi.cluster.state import Job, JobState, Node
 from flexmpi.errors import ManagerError
-from flexmpi.slurm.names import job_state, node_states, present, reason_word, requested_nodes
+from flexmpi.slurm.names import job_state, node_states, present, reason_word
+from flexmpi.slurm.request import feature_sets, generic_resources, job_request, minimum_nodes, trackable_resources
 
 SECONDS_PER_MINUTE = 60
 
@@ -127,14 +129,20 @@ def _node(record: _Record) -> Node:
         partitions=record.words("partitions"),
         features=record.words("active_features"),
         memory_mb=record.number("real_memory"),
-        gres=present(record.text("gres")),
+        threads_per_core=record.number("threads") or 1,
+        gres=generic_resources(record.text("gres")),
         reason=present(record.text("reason")),
     )
 
 
 def _job(record: _Record) -> Job:
     state = job_state(record.words("job_state"))
-    count = record.number("node_count") or 1
+    count, most = record.number("node_count") or 1, record.number("max_nodes") or None
+    trackable = record.text("tres_req_str")
+    if state is JobState.PENDING:
+        least = minimum_nodes(trackable, count=count, maximum=most)
+    else:
+        least, most = trackable_resources(trackable).get("node") or count, most or count
     limit_min = record.number("time_limit") or None
     ends_at = record.number("end_time") or None
     if limit_min is None and not state.is_over:
@@ -148,14 +156,14 @@ def _job(record: _Record) -> Job:
         state=state,
         reason=reason_word(record.text("state_reason")),
         nodes=expand_hosts(record.text("nodes")),
-        minimum_nodes=requested_nodes(record.text("tres_req_str")) or count,
-        maximum_nodes=record.number("max_nodes") or count,
+        minimum_nodes=least,
+        maximum_nodes=most,
         partitions=record.words("partition"),
         account=present(record.text("account")),
         qos=present(record.text("qos")),
         reservation=present(record.text("resv_name")),
-        constraint=present(record.text("features")),
-        gres=present(record.text("tres_per_node")),
+        constraint=feature_sets(present(record.text("features"))),
+        request=_request(record),
         required_nodes=expand_hosts(record.text("required_nodes")),
         excluded_nodes=expand_hosts(record.text("excluded_nodes")),
         priority=record.number("priority"),
@@ -167,4 +175,23 @@ def _job(record: _Record) -> Job:
         array_job_id=array_id,
         array_task_id=record.number("array_task_id") if array_id else None,
         array_tasks=record.text("array_task_string").partition("%")[0] or None,
+    )
+
+
+def _request(record: _Record) -> Request:
+    return job_request(
+        tasks=record.number("tasks"),
+        cpus=record.number("cpus"),
+        cpus_per_task=record.number("cpus_per_task"),
+        cpus_per_node=record.number("minimum_cpus_per_node"),
+        tasks_per_node=record.number("tasks_per_node"),
+        threads_per_core=record.number("threads_per_core"),
+        tasks_per_core=record.number("tasks_per_core"),
+        sockets_per_node=record.number("sockets_per_node"),
+        memory_per_node_mb=record.number("memory_per_node"),
+        memory_per_cpu_mb=record.number("memory_per_cpu"),
+        per_node=record.text("tres_per_node"),
+        per_socket=record.text("tres_per_socket"),
+        per_task=record.text("tres_per_task"),
+        per_job=record.text("tres_per_job"),
     )

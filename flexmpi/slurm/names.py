@@ -119,9 +119,3 @@ def reason_word(text: str) -> str | None:
 def present(text: str | None) -> str | None:
     """Return a value, or None for the many ways in which Slurm says that there is none."""
     return None if text in (None, "", "(null)", "N/A", "n/a", "none", "None") else text
-
-
-def requested_nodes(trackable_resources: str) -> int | None:
-    """Return the nodes in a list of trackable resources, ``cpu=4,mem=4G,node=2``."""
-    found = re.search(r"(?:^|,)node=([0-9]+)", trackable_resources)
-    return int(found[1]) if found else None

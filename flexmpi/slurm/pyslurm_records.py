@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from flexmpi.cluster.hostlists import expand_hosts
-from flexmpi.cluster.state import Job, Node
+from flexmpi.cluster.state import Job, JobState, Node
 from flexmpi.cluster.submission import Submission
 from flexmpi.errors import ManagerError
 from flexmpi.slurm.commands import time_limit_minutes
 from flexmpi.slurm.names import job_state, node_states, present, reason_word
+from flexmpi.slurm.request import feature_sets, generic_resources
 
 SECONDS_PER_MINUTE = 60
 OWN_LINES = "#SBATCH"
@@ -93,7 +94,8 @@ def _node(fields: Mapping[str, Any]) -> Node:
         partitions=tuple(fields["partitions"] or ()),
         features=tuple(fields["active_features"] or ()),
         memory_mb=fields["real_memory"],
-        gres=",".join(f"{name}:{count}" for name, count in gres.items()) or None,
+        threads_per_core=fields["threads_per_core"] or 1,
+        gres=generic_resources(",".join(f"{name}:{count}" for name, count in gres.items())),
         reason=present(fields["reason"]),
     )
 
@@ -101,8 +103,7 @@ def _node(fields: Mapping[str, Any]) -> Node:
 def _job(fields: Mapping[str, Any]) -> Job:
     state = job_state([fields["state"]])
     limit_min = fields["time_limit"] or None
-    gres = fields["gres_per_node"] or {}
-    largest = fields["max_nodes"] or fields["num_nodes"] or 1
+    count = fields["num_nodes"] or 1
     return Job(
         job_id=int(fields["id"]),
         name=fields["name"] or "",
@@ -111,14 +112,13 @@ def _job(fields: Mapping[str, Any]) -> Job:
         state=state,
         reason=reason_word(fields["state_reason"] or ""),
         nodes=expand_hosts(fields["allocated_nodes"] or ""),
-        minimum_nodes=fields["num_nodes"] or 1,
-        maximum_nodes=largest,
+        minimum_nodes=count,
+        maximum_nodes=fields["max_nodes"] or (None if state is JobState.PENDING else count),
         partitions=tuple((fields["partition"] or "").split(",")),
         account=present(fields["account"]),
         qos=present(fields["qos"]),
         reservation=present(fields["reservation"]),
-        constraint=",".join(fields["constraints"] or ()) or None,
-        gres=",".join(f"gres:{name}:{count}" for name, count in gres.items()) or None,
+        constraint=feature_sets(",".join(fields["constraints"] or ()) or None),
         required_nodes=expand_hosts(fields["required_nodes"] or ""),
         excluded_nodes=expand_hosts(fields["excluded_nodes"] or ""),
         priority=fields["priority"],

@@ -9,6 +9,8 @@ from flexmpi.errors import ManagerError
 
 JSON_SINCE = (21, 8)
 SCONTROL_JSON_SINCE = (23, 2)
+ACCOUNTS_ARE_TREES_SINCE = (23, 11)
+"""From here on at the latest a partition's AllowAccounts and DenyAccounts are meant with the accounts below them."""
 
 _HIDES = ("jobs", "nodes", "partitions")
 
@@ -37,6 +39,11 @@ class Site:
     def scontrol_prints_json(self) -> bool:
         """Whether ``scontrol`` has it too; from then on ``sinfo`` prints groups of nodes in it, not nodes."""
         return self.release >= SCONTROL_JSON_SINCE
+
+    @property
+    def accounts_are_trees(self) -> bool:
+        """Whether an account that a partition allows or denies may stand for those below it too."""
+        return self.release >= ACCOUNTS_ARE_TREES_SINCE
 
 
 def parse_release(text: str) -> tuple[int, int]:

@@ -7,16 +7,17 @@ fields that nobody could know beforehand.
 from __future__ import annotations
 
 from flexmpi.cluster.hostlists import expand_hosts
-from flexmpi.cluster.state import Job, Node
+from flexmpi.cluster.state import Job, JobState, Node
 from flexmpi.errors import ManagerError
 from flexmpi.numerals import LONGEST, whole_number
 from flexmpi.slurm.names import job_state, node_states, present, reason_word
+from flexmpi.slurm.request import feature_sets, generic_resources
 from flexmpi.slurm.times import FORM, seconds_of
 
 ENVIRONMENT = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"}
 """What Slurm's commands need in their environment: times in seconds of the epoch, no list of tasks cut off."""
-_JOB_FIELDS = "%A %F %K %T %r %N %D %P %a %q %v %f %b %n %Q %V %S %e %l %U %u %j %k".split()
-_NODE_FIELDS = "%N %T %P %c %m %f %G %E".split()
+_JOB_FIELDS = "%A %F %K %T %r %N %D %P %a %q %v %f %n %Q %V %S %e %l %U %u %j %k".split()
+_NODE_FIELDS = "%N %T %P %c %m %Z %f %G %E".split()
 _NO_TIMES = ("N/A", "NONE", "Unknown", "")
 
 
@@ -40,7 +41,7 @@ def parse_nodes(text: str, mark: str, *, source: str) -> tuple[Node, ...]:
     """
     nodes: dict[str, Node] = {}
     for fields in _records(text, mark, len(_NODE_FIELDS), source=source):
-        name, state, partition, cores, memory, features, gres, reason = fields
+        name, state, partition, cores, memory, threads, features, gres, reason = fields
         partitions = nodes[name].partitions if name in nodes else ()
         nodes[name] = Node(
             name=name,
@@ -49,7 +50,8 @@ def parse_nodes(text: str, mark: str, *, source: str) -> tuple[Node, ...]:
             partitions=(*partitions, partition.removesuffix("*")),
             features=tuple((present(features) or "").split(",")) if present(features) else (),
             memory_mb=_number(memory.rstrip("+"), source=source),
-            gres=present(gres),
+            threads_per_core=_number(threads, source=source) or 1,
+            gres=generic_resources(gres),
             reason=present(reason),
         )
     return tuple(nodes.values())
@@ -88,7 +90,7 @@ def _records(text: str, mark: str, count: int, *, source: str) -> list[list[str]
 
 def _job(fields: list[str], source: str) -> Job:
     number, array_id, task, state_name, reason, nodes, count, partition, *fields = fields
-    account, qos, reservation, constraint, gres, required, priority, *fields = fields
+    account, qos, reservation, constraint, required, priority, *fields = fields
     submitted, started, ends, limit, uid, user, name, comment = fields
     state = job_state([state_name])
     limit_s = parse_duration(limit)
@@ -102,14 +104,14 @@ def _job(fields: list[str], source: str) -> Job:
         state=state,
         reason=reason_word(reason),
         nodes=expand_hosts(present(nodes) or ""),
-        minimum_nodes=_number(count, source=source),
-        maximum_nodes=_number(count, source=source),
+        # Of one that waits it may be the most of a range: what it needs is in `asked_text`.
+        minimum_nodes=1 if state is JobState.PENDING else _number(count, source=source),
+        maximum_nodes=None if state is JobState.PENDING else _number(count, source=source),
         partitions=tuple(partition.split(",")),
         account=present(account),
         qos=present(qos),
         reservation=present(reservation),
-        constraint=present(constraint),
-        gres=present(gres),
+        constraint=feature_sets(present(constraint)),
         required_nodes=expand_hosts(present(required) or ""),
         priority=_number(priority, source=source),
         submitted_at=_time(submitted, source=source),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flexmpi.cluster.request import Gres
 from flexmpi.cluster.state import Job, JobState, Node, NodeState
 from flexmpi.errors import ManagerError
 from flexmpi.slurm import json_output
@@ -61,7 +62,7 @@ def test_another_users_job_is_read_with_its_account_and_the_node_it_asked_for(jo
 
 def test_a_job_with_a_range_of_nodes_keeps_the_least_it_asked_for(jobs):
     running = only(jobs, user="daemon", minimum_nodes=3)
-    assert len(running.nodes) == 4 and running.constraint == "fast"
+    assert len(running.nodes) == 4 and running.constraint == ({"fast"},)
     waiting = only(jobs, minimum_nodes=9)
     assert waiting.is_waiting and waiting.maximum_nodes == 10 and waiting.reason == "Resources"
     assert waiting.nodes == ()
@@ -115,7 +116,7 @@ def test_nodes_are_read_with_all_that_is_said_of_them(nodes):
     assert drains.states == {NodeState.ALLOCATED, NodeState.DRAIN}
     assert {NodeState.MAINTENANCE, NodeState.RESERVED, NodeState.ALLOCATED} == nodes["node6"].states
     gres = next(node for node in nodes.values() if node.gres)
-    assert gres.gres == "tape:2" and gres.features == ("fast", "rack0")
+    assert gres.gres == (Gres("tape", None, 2),) and gres.features == ("fast", "rack0")
     assert all((node.cores, node.memory_mb) == (4, 1000) for node in nodes.values())
     assert {node.partitions for node in nodes.values()} == {("main",), ("main", "small")}
 

@@ -27,7 +27,6 @@ JOB = {
     "%q": "(null)",
     "%v": "(null)",
     "%f": "(null)",
-    "%b": "N/A",
     "%n": "",
     "%Q": "4294901757",
     "%V": "1795442210",
@@ -39,7 +38,17 @@ JOB = {
     "%j": "name",
     "%k": "(null)",
 }
-NODE = {"%N": "node0", "%T": "idle", "%P": "main*", "%c": "4", "%m": "1000", "%f": "fast", "%G": "(null)", "%E": "none"}
+NODE = {
+    "%N": "node0",
+    "%T": "idle",
+    "%P": "main*",
+    "%c": "4",
+    "%m": "1000",
+    "%Z": "1",
+    "%f": "fast",
+    "%G": "(null)",
+    "%E": "none",
+}
 
 
 def printed(form: str, *records: dict[str, str]) -> str:
@@ -69,7 +78,7 @@ def test_a_running_job_is_read():
     assert (job.job_id, job.name, job.user, job.uid) == (7, "name", "root", 0)
     assert job.state is JobState.RUNNING and job.reason is None and job.nodes == ("node0", "node1")
     assert (job.submitted_at, job.started_at, job.ends_at) == (1795442210, 1795442211, 1795442811)
-    assert job.time_limit_s == 600 and job.comment is None and job.account is None and job.gres is None
+    assert job.time_limit_s == 600 and job.comment is None and job.account is None
 
 
 def test_tasks_of_an_array_that_wait_are_one_record():

@@ -5,9 +5,11 @@ How it comes about is `supply`'s (what may be used, who waits) and the `ledger`'
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from heapq import nlargest, nsmallest
+from itertools import accumulate
 
 from flexmpi.cluster.hostlists import fold_hosts
 from flexmpi.models.estimate import Refusal
@@ -57,7 +59,7 @@ class ElasticJob:
     returning
         Those of `joining` that would be free again if that order were taken back; None where there is none that can be.
     suitable
-        The nodes it could be given, by partition and constraint.
+        The nodes it could be given, by what they have and what its partition lets it have.
     may_grow, may_shrink
         Whether it takes an order now: none is open, and for growth its cool-down is over.
     extra_allowed
@@ -122,6 +124,41 @@ class ElasticJob:
         return tuple(reversed([node for node in self.held[1:] if node not in self.leaving]))
 
 
+@dataclass(frozen=True)
+class Total:
+    """What the nodes of a job must have together of something.
+
+    Attributes
+    ----------
+    needed
+        How much.
+    of
+        How much of it each node has.
+    """
+
+    needed: int
+    of: Mapping[str, int]
+
+    def fewest(self) -> int:
+        """Return how many nodes have it at least, the largest ones; one more than there are where all do not."""
+        sums = accumulate(sorted(self.of.values(), reverse=True))
+        return 1 + sum(1 for total in sums if total < self.needed)
+
+    def useful(self, most: int | None) -> frozenset[str]:
+        """Return the nodes that have some, and with `most` nodes in all as much as is needed; None: with any number."""
+        others = 0 if most is None else sum(nlargest(most - 1, self.of.values()))
+        least = 1 if most is None else max(1, self.needed - others)
+        return frozenset(node for node, amount in self.of.items() if amount >= least)
+
+    def any_have_it(self, count: int) -> bool:
+        """Whether any so many nodes have it."""
+        return sum(nsmallest(count, self.of.values())) >= self.needed
+
+    def have_it(self, nodes: Collection[str], *, most: int | None) -> bool:
+        """Whether these nodes have it, or `most` of them."""
+        return sum(nlargest(most or len(nodes), (self.of.get(node, 0) for node in nodes))) >= self.needed
+
+
 @dataclass(frozen=True, kw_only=True)
 class WaitingJob:
     """A job that waits for nodes and counts.
@@ -129,17 +166,41 @@ class WaitingJob:
     Attributes
     ----------
     nodes
-        How many it needs.
+        How many it needs at least.
+    maximum
+        And takes at most; None without a bound.
     suitable
-        Those it could run on, by partition, constraint and names.
+        Those it could run on, by partition, constraint, names and what they have.
+    required
+        Those of them that it must have: it has named them.
+    totals
+        What its nodes must have together, where not any `nodes` of `suitable` have it.
     is_settled
         Whether the manager has said that it waits for nodes; a job that came a moment ago may start by itself.
     """
 
     job_id: int
     nodes: int
+    maximum: int | None = None
     suitable: frozenset[str]
+    required: frozenset[str] = frozenset()
+    totals: tuple[Total, ...] = ()
     is_settled: bool = True
+
+    def can_start_on(self, nodes: Collection[str]) -> bool:
+        """Whether it could start if these suitable nodes were free."""
+        if len(nodes) < self.nodes or not self.required.issubset(nodes):
+            return False
+        return all(total.have_it(nodes, most=self.maximum) for total in self.totals)
+
+    def best_first(self, nodes: Iterable[str]) -> list[str]:
+        """Return those of some nodes that suit it: first what it must have, then what has most of its totals."""
+        suitable = [node for node in nodes if node in self.suitable]
+        if not self.required and not self.totals:
+            return suitable
+        return sorted(
+            suitable, key=lambda node: (node not in self.required, *(-total.of[node] for total in self.totals))
+        )
 
 
 @dataclass(frozen=True)

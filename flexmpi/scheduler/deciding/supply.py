@@ -1,13 +1,12 @@
-"""What a snapshot of a resource manager says about who could use which node, and who waits. Pure."""
+"""What a snapshot of a resource manager says about which nodes may be used, and who waits. Pure."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from flexmpi.cluster.state import Job, Node, NodeState, Snapshot
+from flexmpi.cluster.state import Node, NodeState, Snapshot
 from flexmpi.scheduler.deciding.elastic import WaitingJob
+from flexmpi.scheduler.deciding.suiting import Suitability
 from flexmpi.scheduler.jobs.companions import companions
 
 WAITS_FOR_NODES = frozenset({"Resources", "Priority"})
@@ -24,7 +23,6 @@ OUT_OF_SERVICE = frozenset(
         NodeState.NOT_RESPONDING,
     }
 )
-SIMPLE_CONSTRAINT = re.compile(r"[\w.:+-]+(?:[&|][\w.:+-]+)*")
 
 
 @dataclass(frozen=True)
@@ -58,30 +56,8 @@ def planned_nodes(snapshot: Snapshot, territory: Territory) -> tuple[str, ...]:
     return tuple(node.name for node in snapshot.nodes if node.is_planned and territory.has(node))
 
 
-class Suitability:
-    """Which of some nodes suit a job, whoever has them now; found out once for all jobs with the same wishes.
-
-    Parameters
-    ----------
-    in_doubt
-        Whether a node suits a job whose wishes are not understood.
-    """
-
-    def __init__(self, nodes: Iterable[Node], *, in_doubt: bool) -> None:
-        self._nodes = tuple(nodes)
-        self._in_doubt = in_doubt
-        self._found: dict[tuple[object, ...], frozenset[str]] = {}
-
-    def of(self, job: Job) -> frozenset[str]:
-        """Return the names of the nodes that suit a job."""
-        wishes = (job.partitions, job.excluded_nodes, job.gres, job.constraint, _only(job))
-        if wishes not in self._found:
-            self._found[wishes] = frozenset(n.name for n in self._nodes if _suits(job, n, in_doubt=self._in_doubt))
-        return self._found[wishes]
-
-
 def waiting_jobs(snapshot: Snapshot) -> tuple[WaitingJob, ...]:
-    """Return the jobs that wait for nodes, the first to start first.
+    """Return the jobs that wait for nodes and could start on those in service, the first to start first.
 
     A companion does not count: it is part of a change that the agent or the job itself has asked for.
     """
@@ -93,46 +69,18 @@ def waiting_jobs(snapshot: Snapshot) -> tuple[WaitingJob, ...]:
     ]
     waiting.sort(key=lambda job: (-(job.priority or 0), job.job_id))
     in_service = (node for node in snapshot.nodes if OUT_OF_SERVICE.isdisjoint(node.states))
-    suitability = Suitability(in_service, in_doubt=True)
+    suitability = Suitability(in_service, partitions=snapshot.partitions, groups=snapshot.groups, in_doubt=True)
+    starts = ((job, suitability.start(job)) for job in waiting)
     return tuple(
         WaitingJob(
             job_id=job.job_id,
-            nodes=job.minimum_nodes,
-            suitable=suitability.of(job),
+            nodes=start.nodes,
+            maximum=start.maximum,
+            suitable=start.suitable,
+            required=start.required,
+            totals=start.totals,
             is_settled=job.reason is not None,
         )
-        for job in waiting
+        for job, start in starts
+        if start is not None
     )
-
-
-def _only(job: Job) -> tuple[str, ...]:
-    """Return the nodes that a waiting job names, where it names all that it needs; none where others suit it too."""
-    names_all = job.is_waiting and len(job.required_nodes) >= job.minimum_nodes
-    return job.required_nodes if names_all else ()
-
-
-def _suits(job: Job, node: Node, *, in_doubt: bool) -> bool:
-    if job.partitions and set(job.partitions).isdisjoint(node.partitions):
-        return False
-    if node.name in job.excluded_nodes:
-        return False
-    if (only := _only(job)) and node.name not in only:
-        return False
-    if job.gres and not _names_of_gres(job.gres) <= _names_of_gres(node.gres or ""):
-        return False
-    return _has_features(node, job.constraint, in_doubt=in_doubt)
-
-
-def _has_features(node: Node, constraint: str | None, *, in_doubt: bool) -> bool:
-    """Whether a node has the features of a constraint of words with ``&`` or ``|``; counts and brackets are in doubt."""
-    if constraint is None:
-        return True
-    if not SIMPLE_CONSTRAINT.fullmatch(constraint):
-        return in_doubt
-    features = set(node.features)
-    return any(set(choice.split("&")) <= features for choice in constraint.split("|"))
-
-
-def _names_of_gres(text: str) -> set[str]:
-    words = re.sub(r"\([^)]*\)", "", text).split(",")
-    return {word.removeprefix("gres/").removeprefix("gres:").split(":")[0].split("=")[0] for word in words if word}

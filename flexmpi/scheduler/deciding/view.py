@@ -17,7 +17,8 @@ from flexmpi.scheduler.deciding.elastic import (
     View,
 )
 from flexmpi.scheduler.deciding.power import UNCAPPED, Power, drawn_by_others
-from flexmpi.scheduler.deciding.supply import Suitability, Territory, idle_nodes, planned_nodes, waiting_jobs
+from flexmpi.scheduler.deciding.suiting import Suitability
+from flexmpi.scheduler.deciding.supply import Territory, idle_nodes, planned_nodes, waiting_jobs
 from flexmpi.scheduler.jobs.companions import companions, nodes_of
 from flexmpi.scheduler.jobs.ledger import Ledger, Member
 from flexmpi.scheduler.jobs.orders import Order
@@ -74,7 +75,12 @@ def build_view(
         By which sizes are chosen.
     """
     free = free_nodes(snapshot, ledger, territory)
-    inside = Suitability((node for node in snapshot.nodes if territory.has(node)), in_doubt=False)
+    inside = Suitability(
+        (node for node in snapshot.nodes if territory.has(node)),
+        partitions=snapshot.partitions,
+        groups=snapshot.groups,
+        in_doubt=False,
+    )
     jobs = [_elastic(member, snapshot, ledger, inside, now, rules) for member in ledger.members.values()]
     others_w = drawn_by_others(snapshot.nodes, power.watts, frozenset(ledger.promised()))
     return View(

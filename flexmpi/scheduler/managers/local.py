@@ -182,7 +182,7 @@ class LocalManager:
             partitions=(PARTITION,),
             account=submission.account,
             qos=submission.qos,
-            constraint=submission.constraint,
+            constraint=None if submission.constraint is None else (frozenset({submission.constraint}),),
             required_nodes=() if submission.node is None else (submission.node,),
             submitted_at=self._clock(),
             time_limit_s=submission.time_limit_s if submission.time_limit_s != float("inf") else None,

@@ -20,10 +20,12 @@ from typing import Any
 # What is asked of pyslurm's Job and Node, where this release of it has it.
 JOB_FIELDS = (
     "id name user_id user_name state state_reason allocated_nodes num_nodes max_nodes partition account qos reservation "
-    "constraints gres_per_node required_nodes excluded_nodes priority submit_time start_time end_time time_limit comment "
+    "constraints required_nodes excluded_nodes priority submit_time start_time end_time time_limit comment "
     "array_id array_task_id array_tasks_waiting"
 ).split()
-NODE_FIELDS = "name total_cpus state partitions active_features real_memory configured_gres reason".split()
+NODE_FIELDS = (
+    "name total_cpus threads_per_core state partitions active_features real_memory configured_gres reason".split()
+)
 
 GRACE_S = 5
 
@@ -74,7 +76,15 @@ def cancel(pyslurm: Any, request: dict[str, Any]) -> None:
 
 
 def _fields(records: Iterable[Any], names: list[str]) -> list[dict[str, Any]]:
-    return [{name: getattr(record, name, None) for name in names} for record in records]
+    return [{name: _value(record, name) for name in names} for record in records]
+
+
+def _value(record: Any, name: str) -> Any:
+    """Return a field; None where this release of pyslurm has none, or cannot read it: generic resources counted as ``4G``."""
+    try:
+        return getattr(record, name, None)
+    except (ValueError, IndexError):
+        return None
 
 
 if __name__ == "__main__":

@@ -9,15 +9,16 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from threading import Lock
 
-from flexmpi.cluster.state import Job, Node, Snapshot
+from flexmpi.cluster.state import Job, Node, Partition, Snapshot
 from flexmpi.cluster.submission import Submission
 from flexmpi.errors import ManagerError
 from flexmpi.scheduler.managers import external
 from flexmpi.scheduler.managers.slurm_site import read_site
-from flexmpi.slurm import json_output, text_output
+from flexmpi.scheduler.managers.user_groups import UserGroups
+from flexmpi.slurm import asked_text, json_output, text_output
 from flexmpi.slurm.commands import (
     job_number,
     refusal_to_cancel,
@@ -27,6 +28,7 @@ from flexmpi.slurm.commands import (
     scancel_command,
     slurm_environment,
 )
+from flexmpi.slurm.partitions import parse_partitions
 from flexmpi.slurm.site import Site
 
 LIMIT_S = 20.0
@@ -35,11 +37,14 @@ SITE_HOLDS_S = 300.0
 _JOBS_JSON = ["squeue", "--json", "--all", "--states=all"]
 _NODES_JSON = ["scontrol", "show", "nodes", "--json"]
 _NODES_JSON_BEFORE_23_02 = ["sinfo", "--json", "--all"]
+_PARTITIONS = ["scontrol", "--all", "--oneliner", "show", "partition"]
 
 # An option that is not there, or a Slurm built or packaged without the JSON library.
 _NO_JSON = re.compile(
     r"unrecognized option|invalid option|serializer|json.*(plugin|not found|unavailable)", re.IGNORECASE
 )
+
+_Read = tuple[tuple[Node, ...], tuple[Job, ...], tuple[Partition, ...]]
 
 
 class SlurmCli:
@@ -53,7 +58,7 @@ class SlurmCli:
         Where the commands are (PATH) and which cluster they speak to (SLURM_CONF); this process's where None.
     json
         Whether to read JSON where Slurm prints it. Its text is read several times faster where there are many jobs, but does
-        not tell the least number of nodes of a job that asked for a range.
+        not tell the most nodes that a job that waits may have.
     clock
         Seconds of the epoch.
     """
@@ -74,9 +79,10 @@ class SlurmCli:
         self._site_until = 0.0
         self._site_lock = Lock()
         self._json = json
+        self._groups = UserGroups(self._environment)
 
     def snapshot(self) -> Snapshot:
-        """Read all nodes and jobs: two commands, run beside each other.
+        """Read all nodes, jobs and partitions: a few commands, run beside each other.
 
         Raises
         ------
@@ -86,13 +92,19 @@ class SlurmCli:
         end = time.monotonic() + self._limit_s
         site = self.site()
         taken_at = self._clock()
-        if site.prints_json and self._json:
-            read = self._read_json(site, end)
-            if read is not None:
-                return Snapshot(taken_at=taken_at, nodes=read[0], jobs=read[1], hidden=site.hidden)
+        read = self._read_json(site, end) if site.prints_json and self._json else None
+        if read is None:
             self._json = False
-        nodes, jobs = self._read_text(end)
-        return Snapshot(taken_at=taken_at, nodes=nodes, jobs=jobs, hidden=site.hidden)
+            read = self._read_text(site, end)
+        nodes, jobs, partitions = read
+        return Snapshot(
+            taken_at=taken_at,
+            nodes=nodes,
+            jobs=jobs,
+            hidden=site.hidden,
+            partitions=partitions,
+            groups=self._groups.of(jobs, partitions),
+        )
 
     def submit(self, submission: Submission) -> int:
         """Submit a job and return its number.
@@ -137,27 +149,61 @@ class SlurmCli:
                 self._site_until = now + SITE_HOLDS_S
             return self._site
 
-    def _read_json(self, site: Site, end: float) -> tuple[tuple[Node, ...], tuple[Job, ...]] | None:
-        """Return nodes and jobs; None where these commands turn out to print no JSON."""
+    def partitions_and_asked(self) -> tuple[tuple[Partition, ...], Mapping[int, asked_text.Asked]]:
+        """Read what another way to read Slurm does not tell; errors as for `snapshot`."""
+        end = time.monotonic() + self._limit_s
+        site, mark = self.site(), _mark()
+        partitions, asked = self._run([_PARTITIONS, _about_asked(mark)], end)
+        return _partitions(partitions, site), _asked(asked, mark)
+
+    def groups(self, jobs: Iterable[Job], partitions: Iterable[Partition]) -> Mapping[int, frozenset[str]]:
+        """Return the groups of users that partitions ask for."""
+        return self._groups.of(jobs, partitions)
+
+    def _read_json(self, site: Site, end: float) -> _Read | None:
+        """Return nodes, jobs and partitions; None where these commands turn out to print no JSON."""
         about_nodes = _NODES_JSON if site.scontrol_prints_json else _NODES_JSON_BEFORE_23_02
-        nodes, jobs = self._run([about_nodes, _JOBS_JSON], end)
+        nodes, jobs, partitions = self._run([about_nodes, _JOBS_JSON, _PARTITIONS], end)
         if any(output.status != 0 and _NO_JSON.search(output.errors) for output in (nodes, jobs)):
             return None
         return (
             json_output.parse_nodes(nodes.checked("list the nodes"), source=" ".join(about_nodes[:2])),
             json_output.parse_jobs(jobs.checked("list the jobs"), source="squeue --json"),
+            _partitions(partitions, site),
         )
 
-    def _read_text(self, end: float) -> tuple[tuple[Node, ...], tuple[Job, ...]]:
-        mark = f"<{secrets.token_hex(8)}>"
+    def _read_text(self, site: Site, end: float) -> _Read:
+        mark = _mark()
         about_nodes = ["sinfo", "--all", "--noheader", "--Node", f"--format={text_output.node_format(mark)}"]
         about_jobs = ["squeue", "--all", "--noheader", "--states=all", f"--format={text_output.job_format(mark)}"]
-        nodes, jobs = self._run([about_nodes, about_jobs], end)
+        nodes, jobs, partitions, asked = self._run([about_nodes, about_jobs, _PARTITIONS, _about_asked(mark)], end)
         return (
             text_output.parse_nodes(nodes.checked("list the nodes"), mark, source="sinfo"),
-            text_output.parse_jobs(jobs.checked("list the jobs"), mark, source="squeue"),
+            asked_text.with_asked(
+                text_output.parse_jobs(jobs.checked("list the jobs"), mark, source="squeue"), _asked(asked, mark)
+            ),
+            _partitions(partitions, site),
         )
 
     def _run(self, commands: list[list[str]], end: float) -> list[external.Output]:
         left_s = max(0.0, end - time.monotonic())
         return external.run(commands, environment=self._environment, limit_s=left_s)
+
+
+def _mark() -> str:
+    return f"<{secrets.token_hex(8)}>"
+
+
+def _about_asked(mark: str) -> list[str]:
+    return ["squeue", "--all", "--noheader", f"--Format={asked_text.asked_format(mark)}"]
+
+
+def _asked(output: external.Output, mark: str) -> Mapping[int, asked_text.Asked]:
+    return asked_text.parse_asked(output.checked("tell what jobs ask for"), mark, source="squeue")
+
+
+def _partitions(output: external.Output, site: Site) -> tuple[Partition, ...]:
+    if output.status != 0 and "partitions" in site.hidden:
+        return ()
+    text = output.checked("list the partitions")
+    return parse_partitions(text, accounts_are_trees=site.accounts_are_trees, source="scontrol show partition")

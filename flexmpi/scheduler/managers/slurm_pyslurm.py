@@ -20,6 +20,7 @@ from flexmpi.errors import ManagerError
 from flexmpi.scheduler.managers.pyslurm_process import Child, ChildError
 from flexmpi.scheduler.managers.scripts import script_text
 from flexmpi.scheduler.managers.slurm_cli import LIMIT_S, SlurmCli
+from flexmpi.slurm.asked_text import with_asked
 from flexmpi.slurm.commands import quoted, sbatch_environment, slurm_environment
 from flexmpi.slurm.pyslurm_records import needs_sbatch, parse_snapshot, submission_options
 
@@ -57,7 +58,7 @@ class SlurmPyslurm:
         self._turn = Lock()
 
     def snapshot(self) -> Snapshot:
-        """Read all nodes and jobs.
+        """Read all nodes, jobs and partitions; partitions, and what jobs ask for, by Slurm's commands: pyslurm tells too little.
 
         Raises
         ------
@@ -67,7 +68,16 @@ class SlurmPyslurm:
         hidden = self._commands.site().hidden
         taken_at = self._clock()
         nodes, jobs = parse_snapshot(self._call({"call": "snapshot"}, doing="list nodes and jobs"))
-        return Snapshot(taken_at=taken_at, nodes=nodes, jobs=jobs, hidden=hidden)
+        partitions, asked = self._commands.partitions_and_asked()
+        jobs = with_asked(jobs, asked)
+        return Snapshot(
+            taken_at=taken_at,
+            nodes=nodes,
+            jobs=jobs,
+            hidden=hidden,
+            partitions=partitions,
+            groups=self._commands.groups(jobs, partitions),
+        )
 
     def submit(self, submission: Submission) -> int:
         """Submit a job and return its number.

@@ -58,7 +58,7 @@ def _rigid_row(job: Job, *, now: float) -> JobRow:
         elastic=False,
         nodes=job.nodes,
         minimum_nodes=max(1, job.minimum_nodes),
-        maximum_nodes=max(1, job.maximum_nodes),
+        maximum_nodes=max(1, job.maximum_nodes or job.minimum_nodes),
         node_hours=hours,
     )
 
@@ -115,7 +115,9 @@ def node_list(snapshot: Snapshot, ledger: Ledger, *, territory: Territory, power
     rows = []
     for node in snapshot.nodes:
         why = None
-        if not territory.has(node):
+        if not node.partitions and "partitions" not in snapshot.hidden:
+            why = "in no partition: no job can have it"
+        elif not territory.has(node):
             why = "not the agent's to give"
         elif node.name in promised:
             why = f"promised: {promised[node.name].what}"

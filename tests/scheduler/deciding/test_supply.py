@@ -4,9 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from flexmpi.cluster.request import Request
 from flexmpi.cluster.state import Job, JobState, Node, NodeState, Snapshot
-from flexmpi.scheduler.deciding.supply import Suitability, Territory, idle_nodes, waiting_jobs
+from flexmpi.scheduler.deciding.suiting import Suitability
+from flexmpi.scheduler.deciding.supply import Territory, idle_nodes, waiting_jobs
 from flexmpi.scheduler.jobs.companions import companions, nodes_of
+from flexmpi.slurm.request import feature_sets, generic_resources
 
 
 def node(name: str, *states: NodeState, **fields: object) -> Node:
@@ -80,7 +83,7 @@ def test_a_waiting_job_could_use_nodes_that_others_have_but_none_out_of_service_
     )
     (any_of_main,) = waiting_jobs(snapshot(waits(1), nodes=nodes))
     assert any_of_main.suitable == {"n1", "n4", "n5"}
-    (fast,) = waiting_jobs(snapshot(waits(1, constraint="fast"), nodes=nodes))
+    (fast,) = waiting_jobs(snapshot(waits(1, constraint=feature_sets("fast")), nodes=nodes))
     assert fast.suitable == {"n4"}
     (named,) = waiting_jobs(snapshot(waits(1, required_nodes=("n5",)), nodes=nodes))
     assert named.suitable == {"n5"}
@@ -91,17 +94,23 @@ def test_a_waiting_job_could_use_nodes_that_others_have_but_none_out_of_service_
 def test_what_is_not_understood_keeps_nodes_for_who_waits_and_from_who_would_grow() -> None:
     nodes = (node("n1", features=("a",)), node("n2", features=("b",)))
     strange = "[a*2&b*1]"
-    (waiting,) = waiting_jobs(snapshot(waits(1, constraint=strange), nodes=nodes))
+    (waiting,) = waiting_jobs(snapshot(waits(1, constraint=feature_sets(strange)), nodes=nodes))
     assert waiting.suitable == {"n1", "n2"}
-    assert Suitability(nodes, in_doubt=False).of(job(2, constraint=strange)) == frozenset()
+    assert Suitability(nodes, in_doubt=False).of(job(2, constraint=feature_sets(strange))) == frozenset()
 
 
 def test_an_elastic_job_grows_by_nodes_with_its_features_and_resources() -> None:
-    nodes = (node("n1", features=("a", "b")), node("n2", features=("c",), gres="gpu:4(S:0-1)"), node("n3"))
+    nodes = (
+        node("n1", features=("a", "b")),
+        node("n2", features=("c",), gres=generic_resources("gpu:4(S:0-1)")),
+        node("n3"),
+    )
     seen = snapshot(nodes=nodes)
     assert Suitability(seen.nodes, in_doubt=False).of(job(1)) == {"n1", "n2", "n3"}
-    assert Suitability(seen.nodes, in_doubt=False).of(job(1, constraint="a&b|c")) == {"n1", "n2"}
-    assert Suitability(seen.nodes, in_doubt=False).of(job(1, gres="gres/gpu:2")) == {"n2"}
+    assert Suitability(seen.nodes, in_doubt=False).of(job(1, constraint=feature_sets("a&b|c"))) == {"n1", "n2"}
+    assert Suitability(seen.nodes, in_doubt=False).of(
+        job(1, request=Request(gres_per_node=generic_resources("gres/gpu:2")))
+    ) == {"n2"}
     assert Suitability(seen.nodes, in_doubt=False).of(replace(job(1), partitions=("other",))) == frozenset()
 
 
@@ -109,5 +118,5 @@ def test_what_suits_a_job_is_found_once_for_all_with_the_same_wishes() -> None:
     nodes = (replace(node("n1"), features=("a",)), node("n2"))
     suitability = Suitability(nodes, in_doubt=False)
     assert suitability.of(job(1)) is suitability.of(job(2)) == {"n1", "n2"}
-    assert suitability.of(job(3, constraint="a")) == {"n1"}
+    assert suitability.of(job(3, constraint=feature_sets("a"))) == {"n1"}
     assert suitability.of(replace(job(4), excluded_nodes=("n1",))) == {"n2"}

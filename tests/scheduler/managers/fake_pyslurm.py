@@ -32,8 +32,20 @@ class _Collection(dict):
         return cls()
 
 
+class Node:
+    name, total_cpus, threads_per_core, state, reason = "node0", 4, 1, "IDLE", ""
+    partitions, active_features, real_memory = (), (), 1000
+
+    @property
+    def configured_gres(self) -> dict[str, int]:
+        return {"bandwidth": int("4G")}
+
+
 class Nodes(_Collection):
-    pass
+    @classmethod
+    def load(cls):
+        _behave()
+        return cls({"node0": Node()} if _behaviour.read_text() == "suffix" else {})
 
 
 class Jobs(_Collection):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 DATA = Path(__file__).parents[2] / "slurm" / "data"
 CONFIGURATION = "PrivateData             = none\\nSlurmUser               = root(0)\\n"
+PARTITION = "PartitionName=main AllowGroups=ALL AllowAccounts=ALL MaxNodes=UNLIMITED MinNodes=0 State=UP"
 
 # Like a site's wrapper: the command's own process waits for another one that does not end.
 HANGS = 'sleep 600 &\necho "$$ $!" >> "$SHIM_PIDS"\nwait\n'
@@ -25,18 +26,19 @@ class Shims:
 
     def __init__(self, folder: Path, release: str = "22.05") -> None:
         self.data = DATA / release
-        self._folder = folder / "bin"
-        self._folder.mkdir()
+        self.folder = folder / "bin"
+        self.folder.mkdir()
         self._pids = folder / "pids"
         self._pids.touch()
         self.environment = {
-            "PATH": f"{self._folder}{os.pathsep}/usr/bin{os.pathsep}/bin",
+            "PATH": f"{self.folder}{os.pathsep}/usr/bin{os.pathsep}/bin",
             "SLURM_CONF": os.devnull,
             "SHIM_PIDS": str(self._pids),
         }
         # Asked for once by a manager, and good whatever the rest does.
         self._site = (
-            f'case "$*" in --version) cat {self.data}/version; exit;; *config*) printf "{CONFIGURATION}"; exit;; esac\n'
+            f'case "$*" in --version) cat {self.data}/version; exit;; *config*) printf "{CONFIGURATION}"; exit;;'
+            f" *partition*) echo {PARTITION}; exit;; *--Format=*) exit;; esac\n"
         )
         self.reading("squeue", f"cat {self.data}/squeue.json\n")
         for name in ("sinfo", "scontrol"):
@@ -46,7 +48,7 @@ class Shims:
 
     def put(self, name: str, body: str) -> None:
         """Make a command do something else."""
-        path = self._folder / name
+        path = self.folder / name
         path.write_text("#!/bin/sh\n" + body)
         path.chmod(0o755)
 
@@ -56,8 +58,8 @@ class Shims:
 
     def remove(self, name: str) -> None:
         """Take a command away, and with it all that are in other folders."""
-        (self._folder / name).unlink()
-        self.environment["PATH"] = str(self._folder)
+        (self.folder / name).unlink()
+        self.environment["PATH"] = str(self.folder)
 
     @property
     def pids(self) -> list[int]:

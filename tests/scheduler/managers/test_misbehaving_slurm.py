@@ -9,7 +9,9 @@ import pytest
 
 from flexmpi.cluster.submission import Submission
 from flexmpi.errors import ManagerError
+from flexmpi.scheduler.managers import slurm_cli
 from flexmpi.scheduler.managers.slurm_cli import SlurmCli
+from flexmpi.slurm.site import Site
 from tests.scheduler.managers.shims import HANGS, Shims
 
 SCRIPT = "#!/bin/sh\ntrue\n"
@@ -19,12 +21,13 @@ SHORT_S = 1.0
 WITHOUT_JSON = """for word; do case $word in
     --json) echo "$0: unrecognized option '--json'" >&2; exit 1;;
     --format=*) format=${{word#--format=}};;
+    --Format=*) exit 0;;
 esac; done
 printf '%s\\n' "$format" | sed '{fill}'
 """
 JOB = {"A": "7", "F": "7", "K": "N\\/A", "T": "RUNNING", "r": "None", "N": "node1", "D": "1", "P": "main"}
-JOB |= {"[aqvfbnk]": "(null)", "Q": "1", "[VSe]": "1795442210", "l": "1:00", "U": "0", "u": "root", "j": "a\\nb"}
-NODE = {"N": "node1", "T": "idle", "P": "main*", "c": "4", "m": "1000", "[fG]": "(null)", "E": "none"}
+JOB |= {"[aqvfnk]": "(null)", "Q": "1", "[VSe]": "1795442210", "l": "1:00", "U": "0", "u": "root", "j": "a\\nb"}
+NODE = {"N": "node1", "T": "idle", "P": "main*", "c": "4", "m": "1000", "Z": "1", "[fG]": "(null)", "E": "none"}
 
 
 @pytest.fixture
@@ -77,6 +80,17 @@ def test_a_reading_that_went_wrong_is_an_error_with_what_was_said(shims, manager
     file = shims.data / ("squeue.json" if command == "squeue" else "nodes.json")
     shims.reading(command, body.replace("FILE", str(file)))
     assert words in refusal(manager.snapshot)
+
+
+def test_partitions_that_slurm_does_not_list_are_an_error_unless_it_hides_them(shims, manager, monkeypatch):
+    denied = (
+        'case "$*" in *partition*) echo "slurm_load_partitions error: Access/permission denied" >&2; exit 1;; esac\n'
+    )
+    shims.put("scontrol", denied + (shims.folder / "scontrol").read_text())
+    assert "list the partitions: slurm_load_partitions error: Access" in refusal(manager.snapshot)
+    monkeypatch.setattr(slurm_cli, "read_site", lambda **_: Site((22, 5), frozenset({"partitions"})))
+    hidden = SlurmCli(environment=shims.environment).snapshot()
+    assert hidden.partitions == () and len(hidden.nodes) > 5
 
 
 @pytest.mark.parametrize("command", ["squeue", "sinfo"])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from flexmpi.cluster.request import Gres
 from flexmpi.cluster.state import JobState, NodeState
 from flexmpi.cluster.submission import Submission
 from flexmpi.errors import ManagerError
@@ -72,6 +73,12 @@ def test_one_child_answers_all_calls(fake):
     assert fake.manager.submit(Submission(script=SCRIPT, arguments=("x" * 100_000,))) == 7
     fake.manager.cancel(7)
     assert len(fake.pids) == 1
+
+
+def test_a_node_of_which_pyslurm_cannot_read_a_count_does_not_hide_the_others(fake):
+    fake.behave("suffix")
+    (node,) = fake.manager.snapshot().nodes
+    assert (node.name, node.gres) == ("node0", ())
 
 
 def test_a_refusal_is_told_in_its_words_and_the_child_lives_on(fake):
@@ -185,9 +192,7 @@ def test_a_child_that_hangs_after_its_manager_died_is_ended_by_its_alarm(fake):
 
 
 JOB = {
-    **dict.fromkeys(
-        "reservation gres_per_node excluded_nodes comment array_id array_task_id array_tasks_waiting qos".split()
-    ),
+    **dict.fromkeys("reservation excluded_nodes comment array_id array_task_id array_tasks_waiting qos".split()),
     "id": 7,
     "name": "n",
     "user_id": 0,
@@ -210,20 +215,25 @@ JOB = {
 NODE = {
     "name": "node0",
     "total_cpus": 4,
+    "threads_per_core": 2,
     "state": "IDLE+DRAIN",
     "partitions": ["main"],
     "active_features": ["fast"],
     "real_memory": 1000,
-    "configured_gres": {"tape": 2},
+    "configured_gres": {"tape": 2, "fpga:a100": 1},
     "reason": "bad",
 }
 
 
 def test_what_pyslurm_tells_is_read():
     (node,), (job,) = parse_snapshot({"nodes": [NODE], "jobs": [JOB]})
-    assert node.states == {NodeState.IDLE, NodeState.DRAIN} and node.gres == "tape:2" and node.reason == "bad"
+    assert node.states == {NodeState.IDLE, NodeState.DRAIN} and node.reason == "bad"
+    assert node.gres == (Gres("tape", None, 2), Gres("fpga", "a100", 1)) and (node.cores, node.threads_per_core) == (
+        4,
+        2,
+    )
     assert (job.job_id, job.state, job.reason, job.nodes) == (7, JobState.RUNNING, None, ("node0", "node1"))
-    assert (job.time_limit_s, job.started_at, job.ends_at, job.constraint) == (60, 2, 62, "fast")
+    assert (job.time_limit_s, job.started_at, job.ends_at, job.constraint) == (60, 2, 62, ({"fast"},))
     assert job.array_job_id is None and job.required_nodes == ("node0",)
 
 

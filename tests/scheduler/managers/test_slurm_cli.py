@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from flexmpi.cluster.hostlists import expand_hosts
+from flexmpi.cluster.request import Request
 from flexmpi.cluster.state import Snapshot
 from flexmpi.cluster.submission import Submission
 from flexmpi.errors import ManagerError
@@ -42,9 +43,17 @@ def managed(cluster: Cluster) -> Iterator[Managed]:
         yield managed
 
 
-def without_least_nodes(seen: Snapshot) -> dict[int, object]:
-    """Return the jobs without what text does not tell: how few nodes would do."""
-    return {job.job_id: dataclasses.replace(job, minimum_nodes=0) for job in seen.jobs}
+def told_in_text(seen: Snapshot) -> dict[int, object]:
+    """Return the jobs without what text does not tell: the most nodes of one that waits, and what one asked for that ended."""
+    return {
+        job.job_id: dataclasses.replace(
+            job,
+            maximum_nodes=None if job.is_waiting else job.maximum_nodes,
+            minimum_nodes=job.minimum_nodes if job.is_waiting else 0,
+            request=Request() if job.is_ended else job.request,
+        )
+        for job in seen.jobs
+    }
 
 
 def test_the_callers_environment_changes_nothing(managed: Managed, tmp_path: Path):
@@ -66,7 +75,7 @@ def test_text_and_json_tell_the_same(managed: Managed, cluster: Cluster, tmp_pat
     in_text = SlurmCli(environment={**os.environ, **cluster.environment}, json=False).snapshot()
     assert in_text.nodes == in_json.nodes
     assert in_text.job_of[array].array_tasks == tasks.removeprefix("1,")
-    assert without_least_nodes(in_text) == without_least_nodes(in_json)
+    assert told_in_text(in_text) == told_in_text(in_json)
 
 
 def test_a_scripts_own_lines_count_where_the_submission_is_silent(managed: Managed, tmp_path: Path):

@@ -55,16 +55,13 @@ def seat_waiting(view: View) -> Seating:
     coming = {*view.planned, *(node for job in view.jobs for node in (*job.leaving, *job.departing))}
     blocked: set[str] = set()
     for waiting in view.waiting:
-        kept = [node for node in (*sorted(coming), *seating.free) if node in waiting.suitable]
-        missing = waiting.nodes - len(kept)
-        kept = kept[: waiting.nodes]
-        given = (
-            _giving(view.jobs, seating, waiting, missing) if missing > 0 and _may_shrink_for(waiting, blocked) else {}
-        )
+        kept = _fewest(waiting, waiting.best_first((*sorted(coming), *seating.free)))
+        lacks = not waiting.can_start_on(kept)
+        given = _giving(view.jobs, seating, waiting, kept) if lacks and _may_shrink_for(waiting, blocked) else {}
         for key, nodes in given.items():
             seating.leaving.setdefault(key, []).extend(nodes)
             seating.beneficiaries.setdefault(key, []).append(waiting.job_id)
-        if missing > 0 and not given:
+        if lacks and not given:
             blocked |= waiting.suitable
         else:
             seating.kept_for[waiting.job_id] = kept
@@ -77,11 +74,10 @@ def seat_waiting(view: View) -> Seating:
 def could_start(view: View) -> Mapping[int, tuple[str, ...]]:
     """Return the waiting jobs for which all that they need is idle and kept, by number, with the nodes."""
     idle, kept_for = {*view.free, *view.planned}, seat_waiting(view).kept_for
-    needed = {waiting.job_id: waiting.nodes for waiting in view.waiting}
     return {
-        job_id: tuple(nodes)
-        for job_id, nodes in kept_for.items()
-        if len(nodes) == needed[job_id] and idle.issuperset(nodes)
+        waiting.job_id: tuple(nodes)
+        for waiting in view.waiting
+        if (nodes := kept_for.get(waiting.job_id)) and waiting.can_start_on(nodes) and idle.issuperset(nodes)
     }
 
 
@@ -89,23 +85,35 @@ def _may_shrink_for(waiting: WaitingJob, blocked: set[str]) -> bool:
     return waiting.is_settled and waiting.suitable.isdisjoint(blocked)
 
 
-def _giving(jobs: Sequence[ElasticJob], seating: Seating, waiting: WaitingJob, missing: int) -> Mapping[str, list[str]]:
-    """Choose the nodes that elastic jobs give back for one waiting job; none where they cannot give enough."""
+def _fewest(waiting: WaitingJob, nodes: Sequence[str]) -> list[str]:
+    """Return as many of some nodes, the first first, as a waiting job can start on; where they are not enough, those it uses."""
+    enough = (count for count in range(waiting.nodes, len(nodes) + 1) if waiting.can_start_on(nodes[:count]))
+    absent = len(waiting.required.difference(nodes))
+    return list(nodes[: next(enough, waiting.nodes - absent if absent else len(nodes))])
+
+
+def _giving(
+    jobs: Sequence[ElasticJob], seating: Seating, waiting: WaitingJob, kept: Sequence[str]
+) -> Mapping[str, list[str]]:
+    """Choose the nodes that elastic jobs give back for one waiting job beside those kept for it; none where it lacks more."""
     offered = {
-        job.key: [
-            node for node in job.removable if node in waiting.suitable and node not in seating.leaving.get(job.key, ())
-        ]
+        job.key: waiting.best_first(node for node in job.removable if node not in seating.leaving.get(job.key, ()))
         for job in jobs
         if job.may_shrink
     }
     sizes = {job.key: seating.size(job) for job in jobs}
     given: dict[str, list[str]] = {}
-    for _ in range(missing):
+    together = list(kept)
+    while not waiting.can_start_on(together):
         able = [job for job in jobs if offered.get(job.key) and sizes[job.key] > job.minimum_nodes]
+        must = waiting.required.difference(together)
+        able = [job for job in able if not must or offered[job.key][0] in must]
         if not able:
             return {}
         giver = max(able, key=lambda job: _relative(job, sizes[job.key]))
-        given.setdefault(giver.key, []).append(offered[giver.key].pop(0))
+        node = offered[giver.key].pop(0)
+        given.setdefault(giver.key, []).append(node)
+        together.append(node)
         sizes[giver.key] -= 1
     return given
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flexmpi.models.estimate import Refusal
-from flexmpi.scheduler.deciding.elastic import Decision, ElasticJob, MoveCost, View, WaitingJob
+from flexmpi.scheduler.deciding.elastic import Decision, ElasticJob, MoveCost, Total, View, WaitingJob
 from flexmpi.scheduler.deciding.policies import POLICIES
 from flexmpi.scheduler.deciding.policies.capping import under_cap
 from flexmpi.scheduler.deciding.policies.fair import equal_shares, fair
@@ -262,3 +262,44 @@ def test_fill_never_gives_out_a_node_that_the_first_waiting_job_could_start_on(b
     left = [node for node in before.free if node in first.suitable and node not in given_out]
     could = [node for node in before.free if node in first.suitable]
     assert len(left) >= min(first.nodes, len(could))
+
+
+LARGE = {"node0": 4, "node1": 4, "node2": 4, "node3": 8, "node4": 4}
+
+
+def wants(cores: int, *, maximum: int | None = None, required: tuple[str, ...] = (), nodes: int = 1) -> WaitingJob:
+    return WaitingJob(
+        job_id=100,
+        nodes=nodes,
+        maximum=maximum,
+        suitable=frozenset(LARGE),
+        required=frozenset(required),
+        totals=(Total(cores, LARGE),),
+    )
+
+
+def test_of_unlike_nodes_as_many_are_given_back_as_the_job_that_waits_can_start_on() -> None:
+    small = job("small", ("node0", "node1", "node2"))
+    (decision,) = fill(view(small, waiting=(wants(8),)))
+    assert len(decision.leave) == 2
+    both = job("both", ("node0", "node1", "node2", "node3"))
+    (decision,) = fill(view(both, waiting=(wants(8),)))
+    assert decision.leave == ("node3",)
+
+
+def test_nothing_is_given_back_for_a_job_that_takes_no_more_nodes_than_would_do() -> None:
+    assert fill(view(job("small", ("node0", "node1", "node2")), waiting=(wants(16, maximum=2),))) == ()
+
+
+def test_the_largest_free_nodes_are_kept_for_a_job_that_waits_and_no_more_than_it_starts_on() -> None:
+    grows = job("grows", ("node0",))
+    (decision,) = fill(view(grows, free=("node1", "node2", "node3", "node4"), waiting=(wants(12),)))
+    assert set(decision.add) == {"node2", "node4"}
+
+
+def test_the_node_that_a_waiting_job_has_named_is_given_back_and_no_other() -> None:
+    elastic = job("a", ("node0", "node4", "node2", "node1"))
+    (decision,) = fill(view(elastic, free=("node3",), waiting=(wants(8, required=("node4",), nodes=2),)))
+    assert decision.leave == ("node4",)
+    floor = job("a", ("node4", "node0", "node1"))
+    assert fill(view(floor, waiting=(wants(8, required=("node4",), nodes=2),))) == ()
