@@ -18,8 +18,13 @@ from flexmpi.slurm.own_job import (
     parse_counts,
     parse_parent,
 )
+from flexmpi.slurm.site import DENIED
 
 COMMAND_LIMIT_S = 20.0
+HIDDEN_FROM_JOBS = (
+    "Slurm's PrivateData hides nodes or partitions from this user, so that a job cannot know which nodes it may grow onto; "
+    "an administrator must take both out of it"
+)
 
 
 def read_allocation(environment: Mapping[str, str]) -> Allocation:
@@ -65,6 +70,8 @@ def _ask(*command: str) -> str:
             env=slurm_environment(os.environ),
         ).stdout
     except subprocess.CalledProcessError as error:
-        raise ConfigurationError(f"{command[0]} failed: {quoted(error.stderr) or error.returncode}") from None
+        why = quoted(error.stderr) or f"status {error.returncode}"
+        hidden = f": {HIDDEN_FROM_JOBS}" if DENIED in why else ""
+        raise ConfigurationError(f"{command[0]} failed: {why}{hidden}") from None
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ConfigurationError(f"cannot ask Slurm: {error}") from None

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import TypeVar, get_args
 
 from flexmpi.cluster.hostlists import fold_hosts
 from flexmpi.cluster.state import Snapshot, name_of
@@ -42,8 +44,11 @@ from flexmpi.scheduler.managers import Lender, ResourceManager
 from flexmpi.scheduler.ordering.journal import Journal, fresh_id
 from flexmpi.scheduler.ordering.orderbook import OrderBook
 from flexmpi.scheduler.requests.desk import TAKES_NO_JOBS, Desk
+from flexmpi.slurm.site import TO_SEE_ALL
 
 log = logging.getLogger("flexmpi.agent")
+
+Name = TypeVar("Name", bound=str)
 
 DAY_S = 24 * 3600.0
 PRUNED_AT_ONCE = 1000
@@ -52,10 +57,8 @@ LONGEST_SILENCE_S = 10.0
 """Between two signs of life while nothing is to be done; the unit's WatchdogSec is much longer."""
 POWER_CAP = "power_cap_w"
 """The journal's setting that keeps it: watts, or ``none``."""
-SEE_ALL = (
-    "it must see all jobs, and PrivateData hides other users' from the agent's user; make it an operator "
-    "(sacctmgr modify user NAME set adminlevel=operator), or run it as SlurmUser"
-)
+SEE_ALL = f"it must see all jobs, and PrivateData hides other users' from the agent's user; {TO_SEE_ALL}"
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 class Agent:
@@ -96,10 +99,8 @@ class Agent:
         self.takes_jobs = isinstance(manager, Lender)
         self.territory = Territory(frozenset(settings.nodes.partitions), settings.nodes.excluded)
         self._bounds = Bounds(settings.limits.accounts, settings.limits.partitions)
-        self.mode: Mode = _mode(journal.setting("mode") or settings.agent.mode)
-        self.policy = journal.setting("policy") or settings.agent.policy
-        if self.policy not in POLICIES:
-            raise ConfigurationError(f"unknown policy {self.policy!r} (there are {', '.join(POLICIES)})")
+        self.mode: Mode = _known("mode", journal.setting("mode") or settings.agent.mode, MODES)
+        self.policy: str = _known("policy", journal.setting("policy") or settings.agent.policy, POLICIES)
         self.rules = settings.sizing.rules
         self._metering = settings.power.metering
         self.power = _power(settings, journal.setting(POWER_CAP))
@@ -344,8 +345,12 @@ class Agent:
         return job_id
 
 
-def _mode(text: str) -> Mode:
-    return text  # type: ignore[return-value]
+def _known(kind: str, name: str, names: Iterable[Name]) -> Name:
+    """Return a name that the settings or the journal give, if it is one; the journal may be a newer agent's, or edited."""
+    for known in names:
+        if known == name:
+            return known
+    raise ConfigurationError(f"unknown {kind} {name!r} (there are {', '.join(names)})")
 
 
 def _power(settings: AgentSettings, remembered: str | None) -> Power:
@@ -353,11 +358,21 @@ def _power(settings: AgentSettings, remembered: str | None) -> Power:
     declared = settings.power.metering.watts
     cap_w = settings.power.cap_w
     if remembered is not None:
-        cap_w = None if remembered == "none" else float(remembered)
+        cap_w = None if remembered == "none" else _watts(remembered)
     if cap_w is not None and not declared:
         log.warning("the power cap of %g W is not kept: the settings declare no watts any more, see [power]", cap_w)
         cap_w = None
     return Power(declared, cap_w)
+
+
+def _watts(text: str) -> float:
+    try:
+        watts = float(text)
+    except ValueError:
+        watts = math.nan
+    if not 0 <= watts < math.inf:
+        raise ConfigurationError(f"unknown power cap {text!r} in the journal (expected watts, or none)")
+    return watts
 
 
 def _timing(settings: AgentSettings) -> Timing:

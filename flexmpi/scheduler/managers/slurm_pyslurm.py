@@ -66,7 +66,11 @@ class SlurmPyslurm:
         """
         hidden = self._commands.site().hidden
         taken_at = self._clock()
-        nodes, jobs = parse_snapshot(self._call({"call": "snapshot"}, doing="list nodes and jobs"))
+        try:
+            answer = self._call({"call": "snapshot"}, doing="list nodes and jobs")
+        except ManagerError as error:
+            raise ManagerError(self._commands.explained(str(error))) from None
+        nodes, jobs = parse_snapshot(answer)
         return Snapshot(taken_at=taken_at, nodes=nodes, jobs=jobs, hidden=hidden)
 
     def submit(self, submission: Submission) -> int:
