@@ -14,7 +14,9 @@ from typing import Any
 from flexmpi.cluster.hostlists import expand_hosts
 from flexmpi.cluster.state import Job, Node
 from flexmpi.errors import ManagerError
+from flexmpi.numerals import whole_number
 from flexmpi.slurm.names import job_state, node_states, present, reason_word, requested_nodes
+from flexmpi.slurm.own_job import ParentJob, asked_gres, output_folder, symbols_of, told_or_none
 
 SECONDS_PER_MINUTE = 60
 
@@ -167,4 +169,46 @@ def _job(record: _Record) -> Job:
         array_job_id=array_id,
         array_task_id=record.number("array_task_id") if array_id else None,
         array_tasks=record.text("array_task_string").partition("%")[0] or None,
+    )
+
+
+def parse_parent(text: str, job_id: str, *, exclusive: bool, source: str) -> ParentJob:
+    """Read one job as what its companions inherit; source and errors as for `parse_nodes`.
+
+    Parameters
+    ----------
+    exclusive
+        See `own_job.is_exclusive`.
+    """
+    own = [
+        record for record in _records(text, "jobs", source=source) if record.required("job_id") == whole_number(job_id)
+    ]
+    if not own:
+        raise ManagerError(f"{source} says nothing of job {job_id}")
+    record = own[0]
+    memory_mb, memory_per_core_mb = record.number("memory_per_node"), record.number("memory_per_cpu")
+    array = record.number("array_job_id") or None
+    task = record.number("array_task_id") if array else None
+    symbols = symbols_of(
+        job_id,
+        array=job_id if array is None else str(array),
+        task=None if task is None else str(task),
+        name=record.text("name"),
+        user=record.text("user_name"),
+    )
+    # Where Slurm says both, the second is what it has made of the first.
+    expanded = record.text("stdout_expanded")
+    output = expanded.replace("%", "%%") if expanded else record.text("standard_output")
+    return ParentJob(
+        job_id,
+        partition=told_or_none(record.text("partition")),
+        account=told_or_none(record.text("account")),
+        qos=told_or_none(record.text("qos")),
+        reservation=told_or_none(record.text("resv_name")),
+        constraint=told_or_none(record.text("features")),
+        memory=f"{memory_mb}M" if memory_mb else None,
+        memory_per_core=f"{memory_per_core_mb}M" if memory_per_core_mb else None,
+        gres=asked_gres(record.text("tres_per_node")),
+        exclusive=exclusive,
+        output_folder=output_folder(output, record.text("current_working_directory"), symbols),
     )
