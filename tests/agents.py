@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import signal
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -29,10 +35,28 @@ from flexmpi.protocol.wire import encode
 from flexmpi.trust.contact import Card, publish
 from flexmpi.trust.curve import secure_server, sender_key
 from flexmpi.trust.keys import CurveKeys, agent_keys, local_key
+from tests.applications import REPOSITORY
 
 LIMIT_S = 60.0
+SERVES = "import sys; from pathlib import Path; from tests.agents import ScriptedAgent; \
+agent = ScriptedAgent(Path(sys.argv[1])); print(agent.port, flush=True); sys.stdin.read()"
 
 M = TypeVar("M")
+
+
+@contextmanager
+def stopped_agent(folder: Path) -> Iterator[int]:
+    """Have an agent that is told of in a folder and that has been sent SIGSTOP; yields its port."""
+    command = [sys.executable, "-c", SERVES, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY, text=True) as process:
+        try:
+            assert process.stdout is not None
+            port = int(process.stdout.readline())
+            process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+            yield port
+        finally:
+            process.kill()
 
 
 class ScriptedAgent:

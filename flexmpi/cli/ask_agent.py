@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import click
 import zmq
 from pydantic import ValidationError
+from zmq.utils.monitor import recv_monitor_message
 
 from flexmpi.errors import ConfigurationError, LinkError, MessageError
 from flexmpi.protocol.messages import Rejected
@@ -23,7 +24,7 @@ from flexmpi.protocol.replies import Reply, decode_reply
 from flexmpi.protocol.requests import AnyRequest
 from flexmpi.protocol.wire import Message, complaint, encode
 from flexmpi.trust.agent_folder import CARD_NAME, DEFAULT_FOLDER, NO_AGENT, VARIABLE, agent_folder, has_card
-from flexmpi.trust.contact import Connection, read_contact
+from flexmpi.trust.contact import FAILED, Connection, is_stranger, read_contact
 
 ANSWER_LIMIT_S = 10
 REFUSED = 1
@@ -105,7 +106,7 @@ class Agent:
         self._connection = connection
         self._socket = connection.socket
         self._answer_limit_s = answer_limit_s
-        self._events = self._socket.get_monitor_socket(zmq.Event.CONNECTED)
+        self._events = self._socket.get_monitor_socket(zmq.Event.CONNECTED | FAILED)
 
     def ask(self, kind: type[AnyRequest], expected: type[R], **fields: Any) -> R:
         """Send a request and return the answer.
@@ -168,9 +169,12 @@ class Agent:
         return True
 
     def _hindrance(self) -> str:
-        if self._events.poll(0):
+        events = []
+        while self._events.poll(0):
+            events.append(recv_monitor_message(self._events))
+        if any(map(is_stranger, events)):
             return "somebody answers, but does not prove to be the agent with this public key"
-        return "no agent could be reached"
+        return "the agent does not answer" if events else "no agent could be reached"
 
     def _where(self) -> str:
         contact = self._connection.contact

@@ -20,6 +20,7 @@ import click
 from flexmpi.errors import AuthenticationError
 from flexmpi.runtime.machine.counters import parse_probe, probe_command
 from flexmpi.runtime.machine.energy import POWERCAP, EnergyMeter
+from flexmpi.slurm.site import TO_SEE_ALL, private_data
 from flexmpi.trust.munge import Munge
 
 LIMIT_S = 60.0
@@ -113,16 +114,21 @@ def check_slurm() -> Iterator[Finding]:
             "Slurm controller", Verdict.BAD, configuration.splitlines()[-1], "is SLURM_CONF right? does slurmctld run?"
         )
         return
-    found = re.search(r"^PrivateData\s*=\s*(.*)$", configuration, re.MULTILINE)
-    private = found[1].strip() if found else "none"
-    hidden = "jobs" in private
-    yield Finding(
-        "PrivateData",
-        Verdict.BAD if hidden else Verdict.GOOD,
-        private,
-        "the agent needs to see others' jobs: run it as an operator" if hidden else "",
-    )
+    yield check_private_data(configuration)
     yield check_nested_sbatch()
+
+
+def check_private_data(configuration: str) -> Finding:
+    """See what Slurm hides from ordinary users, of what an agent needs, and of what a job needs."""
+    hidden = sorted(private_data(configuration, uid=None))
+    found = re.search(r"^PrivateData\s*=\s*(.*)$", configuration, re.MULTILINE)
+    detail = found[1].strip() if found else "none"
+    if not hidden:
+        return Finding("PrivateData", Verdict.GOOD, detail)
+    needs = f"the agent's user must see all {' and '.join(hidden)}: {TO_SEE_ALL}"
+    if hidden != ["jobs"]:
+        needs += "; no ordinary user's job can be elastic while nodes or partitions are hidden"
+    return Finding("PrivateData", Verdict.BAD, detail, needs)
 
 
 def check_nested_sbatch() -> Finding:

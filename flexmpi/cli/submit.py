@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from flexmpi.cli.run import node_range
 from flexmpi.errors import ConfigurationError
 from flexmpi.protocol.requests import Submit
 from flexmpi.slurm.commands import slurm_environment
+from flexmpi.slurm.times import seconds_of
 from flexmpi.trust.agent_folder import VARIABLE
 
 STANDARD_INPUT = "-"
@@ -28,10 +28,7 @@ _OF_ANOTHER_JOB = "FLEXMPI_"
 
 
 def time_limit(text: str) -> float:
-    """Return the seconds that a time limit means, in the forms of `sbatch`; infinity for none.
-
-    These are ``minutes``, ``minutes:seconds``, ``hours:minutes:seconds``, ``days-hours``, ``days-hours:minutes`` and
-    ``days-hours:minutes:seconds``.
+    """Return the seconds that a time limit means, in the forms of `sbatch`, see `times.seconds_of`; infinity for none.
 
     Raises
     ------
@@ -40,15 +37,8 @@ def time_limit(text: str) -> float:
     """
     if text.upper() in _NO_LIMIT:
         return math.inf
-    found = re.fullmatch(r"(?:([0-9]{1,9})-)?([0-9]{1,9})(?::([0-9]{1,9}))?(?::([0-9]{1,9}))?", text)
-    if found is None:
+    if (limit := seconds_of(text)) is None:
         raise ConfigurationError(f"--time: expected minutes, [days-]hours:minutes:seconds or UNLIMITED, got {text!r}")
-    days, *parts = found.groups()
-    numbers = [int(part) for part in parts if part is not None]
-    if days is None and len(numbers) < 3:
-        numbers.insert(0, 0)
-    hours, minutes, seconds = (*numbers, 0, 0)[:3]
-    limit = 86400 * int(days or 0) + 3600 * hours + 60 * minutes + seconds
     if limit == 0:
         raise ConfigurationError(f"--time: expected more than 0, or UNLIMITED for no limit, got {text!r}")
     return float(limit)

@@ -67,8 +67,17 @@ def companion(
         time_limit_s=math.inf if limit_s is None else limit_s,
         warning_s=WARNING_S if limit_s is not None and limit_s >= WARNED_FROM_S else None,
         comment=f"a node of the elastic job {parent.job_id}",
-        output=f"{parent.output_folder}/{name_of_companion(parent.job_id)}-%j.out",
+        output=_output(parent),
         exclusive=True,
         requeue=False,
         environment=environment,
     )
+
+
+def _output(parent: ParentJob) -> str:
+    """Return where a companion's output goes: beside the parent's, in whose folder's name no letter stands for anything."""
+    folder, name = parent.output_folder, f"{name_of_companion(parent.job_id)}-%j.out"
+    if folder is None:
+        return "/dev/null"
+    # With a backslash in the path Slurm would put in no number either; in its working directory it looks for nothing.
+    return name if "\\" in str(folder) else f"{str(folder).replace('%', '%%')}/{name}"

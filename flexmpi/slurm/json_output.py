@@ -15,7 +15,9 @@ from flexmpi.cluster.hostlists import expand_hosts
 from flexmpi.cluster.request import Request
 from flexmpi.cluster.state import Job, JobState, Node
 from flexmpi.errors import ManagerError
+from flexmpi.numerals import whole_number
 from flexmpi.slurm.names import job_state, node_states, present, reason_word
+from flexmpi.slurm.own_job import ParentJob, asked_gres, output_folder, symbols_of, told_or_none
 from flexmpi.slurm.request import feature_sets, generic_resources, job_request, minimum_nodes, trackable_resources
 
 SECONDS_PER_MINUTE = 60
@@ -194,4 +196,46 @@ def _request(record: _Record) -> Request:
         per_socket=record.text("tres_per_socket"),
         per_task=record.text("tres_per_task"),
         per_job=record.text("tres_per_job"),
+    )
+
+
+def parse_parent(text: str, job_id: str, *, exclusive: bool, source: str) -> ParentJob:
+    """Read one job as what its companions inherit; source and errors as for `parse_nodes`.
+
+    Parameters
+    ----------
+    exclusive
+        See `own_job.is_exclusive`.
+    """
+    own = [
+        record for record in _records(text, "jobs", source=source) if record.required("job_id") == whole_number(job_id)
+    ]
+    if not own:
+        raise ManagerError(f"{source} says nothing of job {job_id}")
+    record = own[0]
+    memory_mb, memory_per_core_mb = record.number("memory_per_node"), record.number("memory_per_cpu")
+    array = record.number("array_job_id") or None
+    task = record.number("array_task_id") if array else None
+    symbols = symbols_of(
+        job_id,
+        array=job_id if array is None else str(array),
+        task=None if task is None else str(task),
+        name=record.text("name"),
+        user=record.text("user_name"),
+    )
+    # Where Slurm says both, the second is what it has made of the first.
+    expanded = record.text("stdout_expanded")
+    output = expanded.replace("%", "%%") if expanded else record.text("standard_output")
+    return ParentJob(
+        job_id,
+        partition=told_or_none(record.text("partition")),
+        account=told_or_none(record.text("account")),
+        qos=told_or_none(record.text("qos")),
+        reservation=told_or_none(record.text("resv_name")),
+        constraint=told_or_none(record.text("features")),
+        memory=f"{memory_mb}M" if memory_mb else None,
+        memory_per_core=f"{memory_per_core_mb}M" if memory_per_core_mb else None,
+        gres=asked_gres(record.text("tres_per_node")),
+        exclusive=exclusive,
+        output_folder=output_folder(output, record.text("current_working_directory"), symbols),
     )

@@ -11,16 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flexmpi.cluster.platform import Node
-from flexmpi.errors import ConfigurationError
+from flexmpi.errors import ConfigurationError, ManagerError
 from flexmpi.numerals import whole_number
-from flexmpi.slurm.times import FORM, seconds_of
+from flexmpi.slurm.times import moment, time_left_s
 
-SEPARATOR = "\x1f"
-"""Between fields, for a constraint may hold any other character: ``intel|amd``."""
-PARENT_FORMAT = SEPARATOR.join(("%A", "%P", "%a", "%q", "%v", "%f", "%b", "%L", "%Z"))
+LIMIT_FORMAT = "%A %l %e"
+"""Of ``squeue``: no users' words are in it."""
+SHARING_FORMAT = "%A %h"
+"""Of ``squeue``, as the JSON of some releases says nothing both of a job that shares its nodes and of one that does not."""
 CORES_FORMAT = "%N|%c"
 """Of ``sinfo --Node``."""
-ABSENT = ("(null)", "N/A", "0")
+ADDRESS_FORMAT = "%o"
+"""Of ``sinfo --Node``."""
+OUTPUT_FORMAT = "STDOUT:4096"
+"""Of ``squeue --Format``: one field, and wide enough for any path."""
+_FIELDS = "%A %P %a %q %v %f %b %m %F %K %u %j %Z".split()
+_SHARES = ("OK", "YES")
+_SYMBOL = re.compile(r"%(?:(%)|([0-9]*)([A-Za-z]))")
+_DEVICES = Path("/dev")
 
 
 @dataclass(frozen=True)
@@ -33,10 +41,8 @@ class ParentJob:
         What it asked for on each node, or on each core.
     exclusive
         Whether it shares no node, or does not say.
-    time_left_s
-        Until its time limit, in seconds, when this was read; None without a limit.
     output_folder
-        Where its output goes.
+        Where its output goes; None where that is thrown away.
     """
 
     job_id: str
@@ -49,8 +55,7 @@ class ParentJob:
     memory_per_core: str | None
     gres: str | None
     exclusive: bool
-    time_left_s: int | None
-    output_folder: Path
+    output_folder: Path | None
 
 
 @dataclass(frozen=True)
@@ -82,54 +87,109 @@ class Allocation:
         return tuple(Node(name, self.cores[name], alias=name) for name in (*self.nodes, *others))
 
 
-def parse_parent(job_id: str, described: str, detailed: str) -> ParentJob:
-    """Read what ``squeue --format`` (see `PARENT_FORMAT`) and ``scontrol show job --oneliner`` say of a job.
+def parent_format(mark: str) -> str:
+    """Return what to give ``squeue --format``, for a Slurm that prints no JSON.
+
+    Parameters
+    ----------
+    mark
+        Stands between fields: a random one, for users choose names and folders.
+    """
+    return mark + mark.join(_FIELDS) + mark
+
+
+def parse_parent(
+    job_id: str, described: str, mark: str, *, output: str, exclusive: bool, memory_is_per_core: bool
+) -> ParentJob:
+    """Read what ``squeue`` says of a job in its text.
+
+    Parameters
+    ----------
+    described
+        By ``squeue --format``, see `parent_format`; the last element of a job array has the array's own number, by which
+        Slurm names all of its elements.
+    output
+        What ``squeue --Format`` says of its output, see `OUTPUT_FORMAT`.
+    exclusive
+        See `is_exclusive`.
+    memory_is_per_core
+        What ``squeue`` does not tell: whether its memory was asked for on each core.
 
     Raises
     ------
     ConfigurationError
         It is not the expected form.
     """
-    fields = own_fields(job_id, described)
-    partition, account, qos, reservation, constraint, gres, time_left, directory = (
-        "" if field in ABSENT else field for name, field in fields.items() if name != "%A"
-    )
-    record = next((line for line in detailed.splitlines() if line.startswith(f"JobId={job_id} ")), "").strip()
-    output = re.search(r"\bStdOut=(.+?)(?: \w+=|$)", record)
-    memory = dict(re.findall(r"\bMinMemory(Node|CPU)=([1-9]\S*)", record))
+    pieces = described.split(mark)[1:]
+    records = [pieces[start : start + len(_FIELDS)] for start in range(0, len(pieces), len(_FIELDS) + 1)]
+    own = next((record for record in records if record[0] == job_id and len(record) == len(_FIELDS)), None)
+    if own is None:
+        raise ConfigurationError(
+            f"squeue says {described.strip()[:80]!r} of job {job_id}, expected {len(_FIELDS)} fields"
+        )
+    fields = dict(zip(_FIELDS, own, strict=True))
+    memory = fields["%m"] if re.match("[1-9]", fields["%m"]) else None
+    array, task = (job_id, None) if fields["%K"] == "N/A" else (fields["%F"], fields["%K"])
+    symbols = symbols_of(job_id, array=array, task=task, name=fields["%j"], user=fields["%u"])
     return ParentJob(
         job_id,
-        partition=partition or None,
-        account=account or None,
-        qos=qos or None,
-        reservation=reservation or None,
-        constraint=constraint or None,
-        memory=memory.get("Node"),
-        memory_per_core=memory.get("CPU"),
-        # Told as gres:gpu:2, from Slurm 23.11 on as gres/gpu:2, and asked for as gpu:2.
-        gres=re.sub(r"\bgres[:/]", "", gres) or None,
-        exclusive=re.search(r"\bOverSubscribe=(OK|YES)\b", record) is None,
-        time_left_s=parse_time_left(time_left),
-        output_folder=Path(output[1]).parent if output else Path(directory),
+        partition=told_or_none(fields["%P"]),
+        account=told_or_none(fields["%a"]),
+        qos=told_or_none(fields["%q"]),
+        reservation=told_or_none(fields["%v"]),
+        constraint=told_or_none(fields["%f"]),
+        memory=None if memory_is_per_core else memory,
+        memory_per_core=memory if memory_is_per_core else None,
+        gres=asked_gres(fields["%b"]),
+        exclusive=exclusive,
+        output_folder=output_folder(output.strip(), fields["%Z"], symbols),
     )
 
 
-def own_fields(job_id: str, described: str) -> dict[str, str]:
-    """Return a job's fields, by their letters, from what ``squeue --format`` (see `PARENT_FORMAT`) says of it.
+def told_or_none(text: str) -> str | None:
+    """Return what Slurm tells of a job; None where it says that there is nothing. An account may be called ``none``."""
+    return None if text in ("", "(null)", "N/A") else text
 
-    The last element of a job array has the array's own number, by which Slurm names all of its elements.
 
-    Raises
-    ------
-    ConfigurationError
-        It is not the expected form.
+def asked_gres(told: str) -> str | None:
+    """Return gres as they are asked for, ``gpu:2``: Slurm tells ``gres:gpu:2``, from 23.11 on ``gres/gpu:2``."""
+    return re.sub(r"\bgres[:/]", "", told_or_none(told) or "") or None
+
+
+def is_exclusive(job_id: str, described: str) -> bool:
+    """Whether a job shares no node, or does not say, from what ``squeue`` (see `SHARING_FORMAT`) says."""
+    return not any(line.split() in ([job_id, word] for word in _SHARES) for line in described.splitlines())
+
+
+def symbols_of(job_id: str, *, array: str, task: str | None, name: str, user: str) -> dict[str, str]:
+    """Return what Slurm puts in place of the letters of sbatch(1), filename pattern, for a batch script's output."""
+    return {"j": job_id, "J": job_id, "A": array, "a": task or "4294967294", "x": name, "u": user, "n": "0", "t": "0"}
+
+
+def output_folder(pattern: str, directory: str, symbols: Mapping[str, str]) -> Path | None:
+    """Return the folder of a job's output; None for a device.
+
+    Parameters
+    ----------
+    pattern
+        As the job asked for it; empty for Slurm's usual place.
+    directory
+        The job's.
+    symbols
+        See `symbols_of`.
     """
-    names = PARENT_FORMAT.split(SEPARATOR)
-    own = [line for line in described.splitlines() if line.startswith(f"{job_id}{SEPARATOR}")]
-    fields = own[0].split(SEPARATOR) if own else []
-    if len(fields) != len(names):
-        raise ConfigurationError(f"squeue says {described.strip()!r} of job {job_id}, expected {'|'.join(names)}")
-    return dict(zip(names, fields, strict=True))
+
+    def put(found: re.Match[str]) -> str:
+        percent, width, letter = found.groups()
+        if percent:
+            return "%"
+        value = symbols.get(letter)
+        return found[0] if value is None else value.zfill(min(int(width[:9] or 0), 10))
+
+    # A backslash anywhere: no letters are looked for.
+    path = pattern.replace("\\\\", "\\") if "\\" in pattern else _SYMBOL.sub(put, pattern)
+    output = Path(directory, path or "slurm.out")
+    return None if output.is_relative_to(_DEVICES) else output.parent
 
 
 def parse_counts(text: str) -> list[int]:
@@ -165,22 +225,21 @@ def parse_cores(listed: str) -> dict[str, int]:
     return cores
 
 
-def parse_address(described: str) -> str | None:
-    """Read where a node is reached from what ``scontrol show node --oneliner`` says of it; None where it does not say."""
-    found = re.search(r"\bNodeAddr=(\S+)", described)
-    return found[1] if found else None
+def parse_time_left(job_id: str, described: str, *, now: float) -> int | None:
+    """Read how long a job may still run, see `times.time_left_s`, from what ``squeue`` (see `LIMIT_FORMAT`) says.
 
-
-def parse_time_left(text: str) -> int | None:
-    """Read the seconds of a time as `times.seconds_of` does; None for no limit.
+    Parameters
+    ----------
+    now
+        Seconds of the epoch.
 
     Raises
     ------
-    ConfigurationError
-        It is neither.
+    ManagerError
+        It is not the expected form.
     """
-    if text in ("UNLIMITED", "NOT_SET"):
-        return None
-    if (seconds := seconds_of(text)) is None:
-        raise ConfigurationError(f"Slurm says a time left of {text!r}, expected {FORM}")
-    return seconds
+    for line in described.splitlines():
+        match line.split():
+            case [number, limit, ends_at] if number == job_id:
+                return time_left_s(limit, ends_at=moment(ends_at), now=now)
+    raise ManagerError(f"squeue says {described.strip()[:80]!r} of job {job_id}, expected its time limit and end")

@@ -12,6 +12,14 @@ SCONTROL_JSON_SINCE = (23, 2)
 ACCOUNTS_ARE_TREES_SINCE = (23, 11)
 """From here on at the latest a partition's AllowAccounts and DenyAccounts are meant with the accounts below them."""
 
+TO_SEE_ALL = "make it an operator (sacctmgr modify user NAME set adminlevel=operator), or run it as SlurmUser"
+"""What lets the agent's user see what PrivateData hides from an ordinary one."""
+
+DENIED = "Access/permission denied"
+"""Slurm's words, in every release, where PrivateData has nodes or partitions and an ordinary user asks for them."""
+_DENIED_IN_JSON = "Unspecified error"
+"""What 22.05 says then where it prints JSON."""
+
 _HIDES = ("jobs", "nodes", "partitions")
 
 
@@ -59,10 +67,31 @@ def parse_release(text: str) -> tuple[int, int]:
     raise ManagerError(f"squeue --version printed {text[:40]!r}, expected a release such as 22.05.8")
 
 
-def private_data(configuration: str, *, uid: int) -> frozenset[str]:
-    """Return what the output of ``scontrol show config`` says is hidden from an ordinary user of this number."""
+def private_data(configuration: str, *, uid: int | None) -> frozenset[str]:
+    """Return what the output of ``scontrol show config`` says is hidden from this user, or from any ordinary one."""
     settings = dict(re.findall(r"^(\w+)\s*= (.*)$", configuration, re.MULTILINE))
     owner = re.search(r"\(([0-9]+)\)", settings.get("SlurmUser", ""))
-    if uid == 0 or (owner and int(owner[1]) == uid):
+    if uid == 0 or (uid is not None and owner and int(owner[1]) == uid):
         return frozenset()
     return frozenset(settings.get("PrivateData", "").replace(" ", "").split(",")).intersection(_HIDES)
+
+
+def may_be_denied(words: str) -> bool:
+    """Whether Slurm may have refused to show something because of PrivateData."""
+    return DENIED in words or _DENIED_IN_JSON in words
+
+
+def explained(words: str, hidden: frozenset[str]) -> str:
+    """Return what is to be said where nodes and jobs could not be read: why, and where Slurm hides them, what to do.
+
+    Parameters
+    ----------
+    words
+        Slurm's.
+    hidden
+        See `Site`; hidden jobs are left out of what Slurm lists, and nothing fails.
+    """
+    denied = [what for what in _HIDES if what in hidden and what != "jobs"]
+    if not denied or not may_be_denied(words):
+        return words
+    return f"{words}: PrivateData hides {' and '.join(denied)} from the agent's user; {TO_SEE_ALL}"

@@ -10,15 +10,14 @@ from flexmpi.cluster.hostlists import expand_hosts
 from flexmpi.cluster.state import Job, JobState, Node
 from flexmpi.errors import ManagerError
 from flexmpi.numerals import LONGEST, whole_number
+from flexmpi.slurm import times
 from flexmpi.slurm.names import job_state, node_states, present, reason_word
 from flexmpi.slurm.request import feature_sets, generic_resources
-from flexmpi.slurm.times import FORM, seconds_of
 
-ENVIRONMENT = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"}
+ENVIRONMENT = times.ENVIRONMENT | {"SLURM_BITSTR_LEN": "0"}
 """What Slurm's commands need in their environment: times in seconds of the epoch, no list of tasks cut off."""
 _JOB_FIELDS = "%A %F %K %T %r %N %D %P %a %q %v %f %n %Q %V %S %e %l %U %u %j %k".split()
 _NODE_FIELDS = "%N %T %P %c %m %Z %f %G %E".split()
-_NO_TIMES = ("N/A", "NONE", "Unknown", "")
 
 
 def job_format(mark: str) -> str:
@@ -62,21 +61,6 @@ def parse_jobs(text: str, mark: str, *, source: str) -> tuple[Job, ...]:
     return tuple(_job(fields, source) for fields in _records(text, mark, len(_JOB_FIELDS), source=source))
 
 
-def parse_duration(text: str) -> int | None:
-    """Return the seconds of a time as `times.seconds_of` does; None for no limit, or one not set yet.
-
-    Raises
-    ------
-    ManagerError
-        It is neither.
-    """
-    if text in ("UNLIMITED", "NOT_SET", "Partition_Limit", "INVALID", *_NO_TIMES):
-        return None
-    if (seconds := seconds_of(text)) is None:
-        raise ManagerError(f"Slurm says a time of {text!r}, expected {FORM}")
-    return seconds
-
-
 def _format(fields: list[str], mark: str) -> str:
     return mark + mark.join(fields) + mark
 
@@ -93,7 +77,8 @@ def _job(fields: list[str], source: str) -> Job:
     account, qos, reservation, constraint, required, priority, *fields = fields
     submitted, started, ends, limit, uid, user, name, comment = fields
     state = job_state([state_name])
-    limit_s = parse_duration(limit)
+    started_at, ends_at = times.moment(started), times.moment(ends)
+    is_limited = times.is_limited(limit)
     # Every job has an array's number, its own; a task's is None or a number, or a range where several wait.
     is_task = present(task) is not None
     return Job(
@@ -114,10 +99,10 @@ def _job(fields: list[str], source: str) -> Job:
         constraint=feature_sets(present(constraint)),
         required_nodes=expand_hosts(present(required) or ""),
         priority=_number(priority, source=source),
-        submitted_at=_time(submitted, source=source),
-        started_at=_time(started, source=source),
-        ends_at=_time(ends, source=source) if limit_s is not None or state.is_over else None,
-        time_limit_s=limit_s,
+        submitted_at=times.moment(submitted),
+        started_at=started_at,
+        ends_at=ends_at if is_limited or state.is_over else None,
+        time_limit_s=times.time_limit_s(limit, starts_at=started_at, ends_at=None if state.is_over else ends_at),
         comment=present(comment),
         array_job_id=_number(array_id, source=source) if is_task else None,
         array_task_id=whole_number(task) if is_task else None,
@@ -129,7 +114,3 @@ def _number(text: str, *, source: str) -> int:
     if (number := whole_number(text, longest=LONGEST)) is None:
         raise ManagerError(f"{source} printed {text[:40]!r}, expected a number")
     return number
-
-
-def _time(text: str, *, source: str) -> int | None:
-    return None if text in _NO_TIMES else _number(text, source=source)

@@ -5,8 +5,9 @@ Clients are supervisors and the commands for people. What is said over the conne
 
 from __future__ import annotations
 
+import errno
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -30,6 +31,10 @@ SILENT_MS = 15_000
 RECONNECT_MS, LONGEST_RECONNECT_MS = 100, 5_000
 CONNECT_LIMIT_MS = 5_000
 LARGEST_PORT = 65535
+
+FAILED = zmq.Event.HANDSHAKE_FAILED_NO_DETAIL | zmq.Event.HANDSHAKE_FAILED_PROTOCOL | zmq.Event.HANDSHAKE_FAILED_AUTH
+"""What ZeroMQ tells of a connection on which no agent has proved its key; see `is_stranger`."""
+_HUNG_UP = (errno.EPIPE, errno.ECONNRESET)
 
 S = TypeVar("S", bound=zmq.Socket[Any])
 
@@ -65,6 +70,17 @@ class Card(Value):
     address: Annotated[str, AfterValidator(_tcp)]
     authority: Literal["munge", "local"]
     munge_socket: Annotated[Path, AfterValidator(_absolute)] | None = None
+
+
+def is_stranger(event: Mapping[str, Any]) -> bool:
+    """Whether an event of a socket's monitor says that somebody answers without proving the agent's key.
+
+    An agent with another key hangs up. One that is stopped says nothing, until the time for that is up: there the kernel has
+    taken the connection, and the error is that there is nothing to read.
+    """
+    if event["event"] == zmq.Event.HANDSHAKE_FAILED_NO_DETAIL:
+        return event["value"] in _HUNG_UP
+    return bool(event["event"] & FAILED)
 
 
 @dataclass(frozen=True)

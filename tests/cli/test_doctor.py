@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 
-from flexmpi.cli.doctor import Verdict, check_energy
+import pytest
+
+from flexmpi.cli.doctor import Verdict, check_energy, check_private_data
 from tests.powercap import Powercap
 
 
@@ -43,6 +45,22 @@ def test_a_slurm_that_does_not_answer_is_a_failure_with_its_words(tmp_path):
     assert "Unable to contact" in lines["Slurm controller"]
     assert "->" in lines["Slurm controller"]
     assert status == 1
+
+
+@pytest.mark.parametrize(
+    ("private", "verdict", "needs"),
+    [
+        ("none", Verdict.GOOD, ""),
+        ("accounts,usage", Verdict.GOOD, ""),
+        ("jobs", Verdict.BAD, "must see all jobs: make it an operator (sacctmgr"),
+        ("nodes", Verdict.BAD, "no ordinary user's job can be elastic while nodes or partitions are hidden"),
+        ("jobs,partitions", Verdict.BAD, "must see all jobs and partitions: make it an operator (sacctmgr"),
+    ],
+)
+def test_what_slurm_hides_is_found_and_who_needs_to_see_it(private, verdict, needs):
+    found = check_private_data(f"PriorityType = x\nPrivateData             = {private}\nSlurmUser = slurm(1)\n")
+    assert (found.verdict, found.detail) == (verdict, private)
+    assert needs in found.remedy
 
 
 def test_energy_is_judged_as_launchers_read_it(tmp_path):

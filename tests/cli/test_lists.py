@@ -12,6 +12,7 @@ import pytest
 from flexmpi.protocol.messages import Cost, Rejected
 from flexmpi.protocol.replies import HistoryList, HistoryRow, JobList, JobRow, NodeList, NodeRow
 from flexmpi.protocol.requests import AnyRequest, History, Jobs, Nodes
+from tests.agents import stopped_agent
 from tests.cli.conftest import Flexmpi, Serve
 
 COST = Cost(
@@ -176,6 +177,13 @@ def test_an_agent_with_another_key_is_not_believed(flexmpi: Flexmpi, serve: Serv
     assert other.status == 2
     assert "somebody answers, but does not prove to be the agent with this public key" in other.errors
     assert new.asked.empty()
+
+
+def test_an_agent_that_is_stopped_does_not_answer_and_is_not_called_another(flexmpi: Flexmpi, tmp_path: Path) -> None:
+    with stopped_agent(tmp_path) as port:
+        silent = flexmpi("jobs", "--answer-limit=0.5", f"--agent={tmp_path}")
+    assert silent.status == 2
+    assert f"the agent does not answer within 0.5 s: tcp://127.0.0.1:{port}, " in silent.errors
 
 
 def test_where_no_agent_is_the_folder_is_named_and_how_to_name_another(flexmpi: Flexmpi, tmp_path: Path) -> None:

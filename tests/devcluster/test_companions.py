@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flexmpi.slurm.own_job import parse_time_left
+from flexmpi.slurm.times import seconds_of
 from tests.applications import wait_until
 from tests.devcluster.elastic_jobs import COUNTING, ElasticJob, idle_nodes
 
@@ -100,7 +100,7 @@ def test_companions_inherit_what_a_site_enforces(cluster, folder, shared, reserv
 
 def minutes_left(cluster: Any, job_id: int) -> int:
     """Return how many whole minutes a job has left."""
-    left = parse_time_left(cluster.run("squeue", "--noheader", f"--jobs={job_id}", "--format=%L").strip())
+    left = seconds_of(cluster.run("squeue", "--noheader", f"--jobs={job_id}", "--format=%L").strip())
     assert left is not None
     return left // 60
 

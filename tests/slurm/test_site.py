@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flexmpi.errors import ManagerError
-from flexmpi.slurm.site import Site, parse_release, private_data
+from flexmpi.slurm.site import DENIED, TO_SEE_ALL, Site, explained, parse_release, private_data
 
 CONFIGURATION = """Configuration data as of 2026-11-23T13:48:57
 AccountingStorageEnforce = none
@@ -49,3 +49,20 @@ def test_which_commands_print_json_follows_from_the_release(release, squeue, sco
 )
 def test_private_data_hides_from_ordinary_users_only(private, uid, hidden):
     assert private_data(CONFIGURATION.format(hidden=private), uid=uid) == hidden
+
+
+@pytest.mark.parametrize(
+    ("words", "hidden", "said"),
+    [
+        (f"x: {DENIED}", {"nodes"}, f"x: {DENIED}: PrivateData hides nodes from the agent's user; {TO_SEE_ALL}"),
+        (f"x: {DENIED}", {"jobs", "partitions"}, "hides partitions from"),
+        (f"x: {DENIED}", {"nodes", "partitions"}, "hides nodes and partitions from"),
+        (f"x: {DENIED}", {"jobs"}, f"x: {DENIED}"),
+        ("sinfo --json: Unspecified error", {"nodes"}, "hides nodes from"),
+        ("no controller", {"nodes"}, "no controller"),
+    ],
+)
+def test_what_is_denied_is_said_with_the_right_that_is_needed_and_nothing_else_is(words, hidden, said):
+    told = explained(words, frozenset(hidden))
+    assert told.startswith(words) and said in told
+    assert (told == words) is (said == words)

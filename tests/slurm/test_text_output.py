@@ -109,6 +109,20 @@ def test_a_limit_that_is_none_gives_no_end():
     assert read_job(l="UNLIMITED", T="COMPLETED").ends_at == 1795442811
 
 
+def test_a_limit_above_a_year_is_told_by_the_start_and_the_end_and_may_be_unknown_while_a_job_waits():
+    days = 500 * 24 * 3600
+    running = read_job(l="INVALID", S="1000", e=str(1000 + days))
+    assert (running.time_limit_s, running.ends_at) == (days, 1000 + days)
+    waiting = read_job(T="PENDING", l="INVALID", S="N/A", e="N/A", N="")
+    assert (waiting.time_limit_s, waiting.ends_at) == (None, None)
+    assert read_job(l="INVALID", T="COMPLETED", S="1000", e="2000").time_limit_s is None, "it may have ended early"
+
+
+@pytest.mark.parametrize("said", ["NOT_SET", "Partition_Limit", "UNLIMITED"])
+def test_a_limit_that_is_not_set_is_none(said):
+    assert (read_job(l=said).time_limit_s, read_job(l=said).ends_at) == (None, None)
+
+
 TEXT = st.text().filter(lambda text: MARK not in text)
 
 
@@ -121,24 +135,6 @@ def test_names_and_comments_may_hold_anything(name, comment):
     jobs = text_output.parse_jobs(text, MARK, source="squeue")
     assert [job.job_id for job in jobs] == [7, 8]
     assert jobs[0].name == name
-
-
-@BOUNDED
-@given(st.integers(min_value=0, max_value=10**8))
-def test_a_duration_is_read_in_all_its_forms(seconds):
-    minutes, second = divmod(seconds, 60)
-    hours, minute = divmod(minutes, 60)
-    days, hour = divmod(hours, 24)
-    assert text_output.parse_duration(f"{days}-{hour:02}:{minute:02}:{second:02}") == seconds
-    if days == 0:
-        assert text_output.parse_duration(f"{hour:02}:{minute:02}:{second:02}") == seconds
-    assert text_output.parse_duration(f"{minutes}:{second:02}") == seconds
-
-
-@pytest.mark.parametrize("text", ["x", "1:x", "1-", "-1:00", "1:2:3:4", "1-2-3:00", "1:-5"])
-def test_what_is_no_duration_is_refused(text):
-    with pytest.raises(ManagerError, match="expected days-hours:minutes:seconds"):
-        text_output.parse_duration(text)
 
 
 @pytest.mark.parametrize(

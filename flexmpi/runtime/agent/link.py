@@ -43,7 +43,7 @@ from flexmpi.runtime.machine.tasks import Tasks, in_thread
 from flexmpi.runtime.reporting.eventlog import EventLog
 from flexmpi.runtime.supervisor.meters import Meters
 from flexmpi.trust.agent_folder import CARD_NAME, PUBLIC_NAME
-from flexmpi.trust.contact import Connection, Contact, read_contact
+from flexmpi.trust.contact import FAILED, Connection, Contact, is_stranger, read_contact
 
 TICK_S = 0.5
 LOOK_S = 2.0
@@ -54,8 +54,7 @@ STRANGER_PAUSE_S = 30.0
 LINGER_S = 1.0
 """How long the end of a job may wait until its last words have been sent."""
 
-_FAILED = zmq.Event.HANDSHAKE_FAILED_NO_DETAIL | zmq.Event.HANDSHAKE_FAILED_PROTOCOL | zmq.Event.HANDSHAKE_FAILED_AUTH
-_EVENTS = zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.DISCONNECTED | _FAILED
+_EVENTS = zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.DISCONNECTED | FAILED
 
 
 class Linked(Ordered, Protocol):
@@ -197,12 +196,15 @@ class AgentLink:
         """Hear from ZeroMQ how the connection is."""
         with monitor:
             while True:
-                event = (await recv_monitor_message(monitor))["event"]
+                message = await recv_monitor_message(monitor)
+                event = message["event"]
                 if event == zmq.Event.HANDSHAKE_SUCCEEDED:
                     self._failed_handshakes = 0
                     self._do(self._conversation.connected())
                 elif event == zmq.Event.DISCONNECTED:
                     self._conversation.disconnected()
+                elif not is_stranger(message):
+                    self._failed_handshakes = 0  # it does not answer, as the conversation will say
                 else:
                     self._failed_handshakes += 1
                     if self._failed_handshakes >= STRANGERS:

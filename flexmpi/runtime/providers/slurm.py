@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from flexmpi.errors import ConfigurationError, ManagerError, MembershipError
+from flexmpi.errors import ManagerError, MembershipError
 from flexmpi.runtime.providers import between_nodes
 from flexmpi.runtime.providers.local import LocalProvider
 from flexmpi.runtime.providers.provider import launcher_command, launcher_environment
+from flexmpi.slurm import times
 from flexmpi.slurm.commands import (
     job_number,
     quoted,
@@ -25,7 +27,7 @@ from flexmpi.slurm.commands import (
     slurm_environment,
 )
 from flexmpi.slurm.companion import companion
-from flexmpi.slurm.own_job import PARENT_FORMAT, Allocation, own_fields, parse_time_left
+from flexmpi.slurm.own_job import LIMIT_FORMAT, Allocation, parse_time_left
 
 COMMAND_LIMIT_S = 20.0
 END_LIMIT_S = 5.0
@@ -97,11 +99,15 @@ class SlurmProvider:
     async def _time_left_s(self) -> int | None:
         """Ask how long this job may still run: its limit may have been changed meanwhile."""
         job_id = self._allocation.parent.job_id
-        _, output, errors = await _run(["squeue", "--noheader", f"--jobs={job_id}", f"--format={PARENT_FORMAT}"])
+        command = ["squeue", "--noheader", f"--jobs={job_id}", f"--format={LIMIT_FORMAT}"]
+        _, output, errors = await _run(command, slurm_environment(os.environ) | times.ENVIRONMENT)
         try:
-            return parse_time_left(own_fields(job_id, output)["%L"])
-        except ConfigurationError as error:
+            left_s = parse_time_left(job_id, output, now=time.time())
+        except ManagerError as error:
             raise MembershipError(f"Slurm does not tell what time is left: {quoted(errors) or error}") from None
+        if left_s is not None and left_s <= 0:
+            raise MembershipError(f"job {job_id} is past its time limit, so no node can be added to it")
+        return left_s
 
     async def _start_step(self, node: str, environment: Mapping[str, str]) -> None:
         step = ["srun", "--overlap", "--nodes=1", "--ntasks=1", f"--nodelist={node}", "--export=ALL"]

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-
-from pydantic import ValidationError
 
 from flexmpi.cluster.hostlists import fold_hosts
 from flexmpi.cluster.state import Snapshot, name_of
@@ -21,7 +19,6 @@ from flexmpi.errors import (
     CommandError,
     ConfigurationError,
     FlexMPIError,
-    JournalError,
     ManagerError,
 )
 from flexmpi.protocol.auth import Authority
@@ -30,16 +27,15 @@ from flexmpi.protocol.messages import (
 )
 from flexmpi.protocol.replies import HistoryRow, Reply
 from flexmpi.protocol.requests import Mode
-from flexmpi.protocol.wire import complaint
+from flexmpi.scheduler.agent import remembered
 from flexmpi.scheduler.agent.reception import Reception
 from flexmpi.scheduler.agent.server import Server
 from flexmpi.scheduler.agent.settings import AgentSettings
 from flexmpi.scheduler.deciding.deciding import Answered, Question, Verdict, decide, decided_already, still_right
 from flexmpi.scheduler.deciding.elastic import View
 from flexmpi.scheduler.deciding.metering import credible
-from flexmpi.scheduler.deciding.policies import NEEDS_ALL_JOBS, POLICIES
-from flexmpi.scheduler.deciding.power import Power
-from flexmpi.scheduler.deciding.second_looks import Doubt, SecondLooks, doubts_as_text, doubts_of_text
+from flexmpi.scheduler.deciding.policies import NEEDS_ALL_JOBS
+from flexmpi.scheduler.deciding.second_looks import SecondLooks, doubts_as_text
 from flexmpi.scheduler.deciding.supply import Territory
 from flexmpi.scheduler.deciding.view import Bounds, build_view, free_nodes, still_free
 from flexmpi.scheduler.jobs.ledger import Ledger, Member, Timing
@@ -47,6 +43,7 @@ from flexmpi.scheduler.managers import Lender, ResourceManager
 from flexmpi.scheduler.ordering.journal import Journal, fresh_id
 from flexmpi.scheduler.ordering.orderbook import OrderBook
 from flexmpi.scheduler.requests.desk import TAKES_NO_JOBS, Desk
+from flexmpi.slurm.site import TO_SEE_ALL
 
 log = logging.getLogger("flexmpi.agent")
 
@@ -55,14 +52,7 @@ PRUNED_AT_ONCE = 1000
 """So many decisions take some milliseconds."""
 LONGEST_SILENCE_S = 10.0
 """Between two signs of life while nothing is to be done; the unit's WatchdogSec is much longer."""
-POWER_CAP = "power_cap_w"
-"""The journal's setting that keeps it: watts, or ``none``."""
-DOUBTS = "doubts"
-"""The journal's setting that keeps them: which waiting jobs are left out until when."""
-SEE_ALL = (
-    "it must see all jobs, and PrivateData hides other users' from the agent's user; make it an operator "
-    "(sacctmgr modify user NAME set adminlevel=operator), or run it as SlurmUser"
-)
+SEE_ALL = f"it must see all jobs, and PrivateData hides other users' from the agent's user; {TO_SEE_ALL}"
 
 
 class Agent:
@@ -103,14 +93,12 @@ class Agent:
         self.takes_jobs = isinstance(manager, Lender)
         self.territory = Territory(frozenset(settings.nodes.partitions), settings.nodes.excluded)
         self._bounds = Bounds(settings.limits.accounts, settings.limits.partitions)
-        self.mode: Mode = _mode(journal.setting("mode") or settings.agent.mode)
-        self.policy = journal.setting("policy") or settings.agent.policy
-        if self.policy not in POLICIES:
-            raise ConfigurationError(f"unknown policy {self.policy!r} (there are {', '.join(POLICIES)})")
-        self._second_looks = SecondLooks(doubts=_doubts(journal))
+        self.mode: Mode = remembered.mode(journal, settings)
+        self.policy: str = remembered.policy(journal, settings)
+        self._second_looks = SecondLooks(doubts=remembered.doubts(journal))
         self.rules = settings.sizing.rules
         self._metering = settings.power.metering
-        self.power = _power(settings, journal.setting(POWER_CAP))
+        self.power = remembered.power(journal, settings)
         self.ledger = Ledger(_timing(settings), epoch=journal.next_epoch())
         self.orders = OrderBook(self.ledger, journal=journal, manager=manager, clock=clock)
         self.orders.inherit()
@@ -261,7 +249,7 @@ class Agent:
             verdict.could_start, self.snapshot, now=self.now(), patience_s=self._settings.hysteresis.second_look_s
         )
         if failed:
-            self._journal.set_setting(DOUBTS, doubts_as_text(self._second_looks.doubts))
+            self._journal.set_setting(remembered.DOUBTS, doubts_as_text(self._second_looks.doubts))
         for each in failed:
             self.orders.record_disappointment(each, cause=f"policy {self.policy}")
 
@@ -317,7 +305,7 @@ class Agent:
 
     def change_mode(self, mode: Mode) -> None:
         """Put a mode in force, over restarts too."""
-        self._journal.set_setting("mode", mode)
+        self._journal.set_setting(remembered.MODE, mode)
         self.mode = mode
         self.orders.forget_observed()
 
@@ -332,13 +320,13 @@ class Agent:
         self._require_sight(name, CommandError)
         if dry_run:
             return
-        self._journal.set_setting("policy", name)
+        self._journal.set_setting(remembered.POLICY, name)
         self.policy = name
         self.orders.forget_observed()
 
     def change_power_cap(self, cap_w: float | None) -> None:
         """Put a limit on what all nodes draw together in force, or none, over restarts too."""
-        self._journal.set_setting(POWER_CAP, "none" if cap_w is None else repr(cap_w))
+        self._journal.set_setting(remembered.POWER_CAP, "none" if cap_w is None else repr(cap_w))
         self.power = replace(self.power, cap_w=cap_w)
         self.orders.forget_observed()
 
@@ -363,29 +351,6 @@ class Agent:
         job_id = self._manager.submit(submission)
         self.snapshot = self._manager.snapshot()  # it is in memory; who looks now expects to see the job
         return job_id
-
-
-def _doubts(journal: Journal) -> Mapping[int, Doubt]:
-    try:
-        return doubts_of_text(journal.setting(DOUBTS) or "{}")
-    except ValidationError as error:
-        raise JournalError(f"journal {journal.path}: somebody has changed it: {complaint(error, DOUBTS)}") from None
-
-
-def _mode(text: str) -> Mode:
-    return text  # type: ignore[return-value]
-
-
-def _power(settings: AgentSettings, remembered: str | None) -> Power:
-    """Return what nodes draw and may draw: what people have set last counts."""
-    declared = settings.power.metering.watts
-    cap_w = settings.power.cap_w
-    if remembered is not None:
-        cap_w = None if remembered == "none" else float(remembered)
-    if cap_w is not None and not declared:
-        log.warning("the power cap of %g W is not kept: the settings declare no watts any more, see [power]", cap_w)
-        cap_w = None
-    return Power(declared, cap_w)
 
 
 def _timing(settings: AgentSettings) -> Timing:

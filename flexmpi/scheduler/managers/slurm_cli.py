@@ -10,6 +10,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from threading import Lock
 
 from flexmpi.cluster.state import Job, Node, Partition, Snapshot
@@ -29,7 +30,7 @@ from flexmpi.slurm.commands import (
     slurm_environment,
 )
 from flexmpi.slurm.partitions import parse_partitions
-from flexmpi.slurm.site import Site
+from flexmpi.slurm.site import Site, explained, may_be_denied
 
 LIMIT_S = 20.0
 SITE_HOLDS_S = 300.0
@@ -89,8 +90,13 @@ class SlurmCli:
         ManagerError
             One of them does not answer in time, fails, or prints something else than expected.
         """
-        end = time.monotonic() + self._limit_s
         site = self.site()
+        try:
+            return self._read(site, time.monotonic() + self._limit_s)
+        except ManagerError as error:
+            raise ManagerError(self.explained(str(error))) from None
+
+    def _read(self, site: Site, end: float) -> Snapshot:
         taken_at = self._clock()
         read = self._read_json(site, end) if site.prints_json and self._json else None
         if read is None:
@@ -148,6 +154,14 @@ class SlurmCli:
                 self._site = read_site(environment=self._environment, limit_s=self._limit_s)
                 self._site_until = now + SITE_HOLDS_S
             return self._site
+
+    def explained(self, words: str) -> str:
+        """Return Slurm's words with what to do where it hides from this user what was asked for, see `site.explained`."""
+        if may_be_denied(words):
+            self._site = None  # the configuration, or this user's rights, may have been changed since it was read
+            with suppress(ManagerError):
+                return explained(words, self.site().hidden)
+        return words
 
     def partitions_and_asked(self) -> tuple[tuple[Partition, ...], Mapping[int, asked_text.Asked]]:
         """Read what another way to read Slurm does not tell; errors as for `snapshot`."""

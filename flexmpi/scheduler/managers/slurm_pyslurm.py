@@ -67,8 +67,12 @@ class SlurmPyslurm:
         """
         hidden = self._commands.site().hidden
         taken_at = self._clock()
-        nodes, jobs = parse_snapshot(self._call({"call": "snapshot"}, doing="list nodes and jobs"))
-        partitions, asked = self._commands.partitions_and_asked()
+        try:
+            answer = self._call({"call": "snapshot"}, doing="list nodes and jobs")
+            partitions, asked = self._commands.partitions_and_asked()
+        except ManagerError as error:
+            raise ManagerError(self._commands.explained(str(error))) from None
+        nodes, jobs = parse_snapshot(answer)
         jobs = with_asked(jobs, asked)
         return Snapshot(
             taken_at=taken_at,

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flexmpi.errors import ConfigurationError
 from flexmpi.protocol.messages import Registered, Rejected, Resize
 from flexmpi.protocol.requests import (
     Expand,
     SetPolicy,
 )
+from flexmpi.scheduler.ordering.journal import Journal
 from tests.scheduler.agent_world import NODES, World, a_world, play
 from tests.scheduler.faithful_job import FaithfulJob
 from tests.scheduler.scripted_job import LIMIT_S
@@ -29,6 +32,31 @@ def test_mode_and_policy_are_remembered_by_the_next_agent(tmp_path: Path) -> Non
             assert isinstance(refused, Rejected) and "triggered, fill, fair" in refused.why
             await world.kill()
             assert (await world.start()).policy == "fair"
+
+    play(test)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "refusal"),
+    [
+        ("mode", "sleep", "unknown mode 'sleep' (there are observe, on, off, drain)"),
+        ("mode", "ON", "unknown mode 'ON' (there are observe, on, off, drain)"),
+        ("policy", "greedy", "unknown policy 'greedy' (there are triggered, fill, fair"),
+        ("power_cap_w", "much", "unknown power cap 'much' in the journal (expected watts, or none)"),
+        ("power_cap_w", "nan", "unknown power cap 'nan' in the journal (expected watts, or none)"),
+    ],
+)
+def test_what_the_journal_remembers_and_nobody_knows_is_refused(
+    tmp_path: Path, setting: str, value: str, refusal: str
+) -> None:
+    async def test() -> None:
+        world = World(tmp_path)
+        with Journal.open(tmp_path / "journal.sqlite") as journal:
+            journal.set_setting(setting, value)
+        with pytest.raises(ConfigurationError, match=re.escape(refusal)):
+            await world.start()
+        world.server.__exit__(None, None, None)
+        world.journal.close()
 
     play(test)
 

@@ -88,6 +88,15 @@ def test_a_refusal_is_told_in_its_words_and_the_child_lives_on(fake):
     assert len(fake.pids) == 1
 
 
+def test_where_nodes_are_hidden_a_refusal_names_the_setting_and_the_right_that_is_needed(fake, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "getuid", lambda: 1)
+    hidden = "printf 'PrivateData = nodes\\nSlurmUser = slurm(64030)\\n'\n"
+    (tmp_path / "bin" / "scontrol").write_text(f"#!/bin/sh\n{hidden}")
+    fake.behave("refuse")
+    words = fake.refusal(fake.manager.snapshot)
+    assert "Access/permission denied: PrivateData hides nodes from the agent's user; make it an operator" in words
+
+
 @pytest.mark.parametrize("how", ["die once", "hang once"])
 def test_a_child_that_fails_is_replaced_once_and_nobody_notices(fake, how):
     fake.behave(how)
