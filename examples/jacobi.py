@@ -12,6 +12,7 @@ Under plain ``mpiexec`` the program runs on the ranks it was given; ``plain/jaco
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 
 import numpy as np
@@ -28,7 +29,12 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--dim", type=int, default=500, help="order of the matrix (%(default)s)")
     parser.add_argument("--itmax", type=int, default=10_000, help="most iterations (%(default)s)")
-    parser.add_argument("--diff-tol", type=float, default=1e-5, help="end when no x changes by more (%(default)s)")
+    parser.add_argument(
+        "--diff-tol",
+        type=float,
+        default=1e-5,
+        help="end when no x changes by more, with status 1 if that is not reached (%(default)s); 0: do all iterations",
+    )
     parser.add_argument("--cpu-intensity", type=int, default=1, help="products A x in an iteration (%(default)s)")
     parser.add_argument("--com-intensity", type=int, default=1, help="exchanges of x in an iteration (%(default)s)")
     parser.add_argument("--io-intensity", type=int, default=0, help="write x every so many, 0: never (%(default)s)")
@@ -99,3 +105,5 @@ with flexmpi.session() as flex:
         print(f"Jacobi: {iteration + 1} iterations, difference {difference:.2e}, residual {largest:.2e}")
         if options.output:
             np.save(options.output, x_all)
+    if options.diff_tol > 0 and not difference < options.diff_tol:
+        sys.exit("jacobi: not converged: --itmax is too small for --diff-tol" if comm.rank == 0 else 1)

@@ -64,7 +64,8 @@ def matrix_market_rows(path: Path, rows: range) -> CsrRows:
     """Read some rows of a square matrix from a Matrix Market file.
 
     The format is that of https://math.nist.gov/MatrixMarket/formats.html: ``coordinate``, ``real``, ``integer`` or
-    ``pattern`` (every value is 1), ``general`` or ``symmetric``. Repeated entries stay apart; a product adds them up.
+    ``pattern`` (every value is 1), ``general`` or ``symmetric``; a symmetric file has one triangle, the lower or the upper.
+    Repeated entries stay apart; a product adds them up.
 
     Parameters
     ----------
@@ -97,6 +98,7 @@ class _Header:
             self.refuse(1, f"expected '{BANNER}', got '{' '.join(words)}'")
         self.width = 2 if words[3] == "pattern" else 3
         self.symmetric = words[4] == "symmetric"
+        self._sides: dict[int, int] = {}  # the first line with an entry below (-1) or above (1) the diagonal
         self._lines = ((number, text) for number, text in enumerate(file, start=2) if text.strip() and text[0] != "%")
         number, text = next(self._lines, (2, ""))
         sizes = text.split()
@@ -118,7 +120,10 @@ class _Header:
                 self.refuse(lines[missing][0], f"expected {self.count} entries and no more")
             missing -= len(lines)
             last = lines[-1][0]
-            yield self._numbers(lines)
+            block = self._numbers(lines)
+            if self.symmetric:
+                self._check_sides(block, [number for number, _ in lines])
+            yield block
         if missing:
             self.refuse(last, f"the file ends after {self.count - missing} entries, expected {self.count}")
         if not self.count:
@@ -130,6 +135,18 @@ class _Header:
         except ValueError:
             block = np.empty((0, 0))
         return block if self._valid(block) else np.concatenate([self._one_by_one(*line) for line in lines])
+
+    def _check_sides(self, block: NDArray[np.float64], numbers: list[int]) -> None:
+        """Refuse a file that has both triangles: mirrored, each entry would be there twice."""
+        sides = np.sign(block[:, 1] - block[:, 0])
+        for side in (-1, 1):
+            if (found := np.flatnonzero(sides == side)).size:
+                self._sides.setdefault(side, numbers[found[0]])
+        if len(self._sides) == 2:
+            first, second = sorted(self._sides.values())
+            where = "above" if self._sides[1] == second else "below"
+            what = f"a symmetric file has one triangle, got an entry {where} the diagonal"
+            self.refuse(second, f"{what} after one on the other side in line {first}")
 
     def _valid(self, block: NDArray[np.float64]) -> bool:
         place = block[:, :2]

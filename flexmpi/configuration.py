@@ -13,11 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from flexmpi.cluster.platform import Node, ScheduledChange, find_nodes
+from flexmpi.cluster.machine_files import older_schedule, recognise
+from flexmpi.cluster.platform import Node, ScheduledChange, find_nodes, names_text
 from flexmpi.errors import CommandError, ConfigurationError
 from flexmpi.numerals import whole_number
 
 COREFILE_LAYOUT = "host:cores[:alias[:cost[:speed]]]"
+SCHEDULE_LAYOUT = "iteration:±n:alias:±n:alias…"
 PLATFORM_SEPARATOR = ","  # in no field
 
 
@@ -80,7 +82,7 @@ def read_nodefile(path: Path) -> dict[str, int]:
     return {line.host: _cores(line) for line in _nodefile_lines(path)}
 
 
-def read_rankfile(path: Path) -> dict[str, int]:
+def read_rankfile(path: Path, nodes: Sequence[Node]) -> dict[str, int]:
     """Read the ranks to start on each host, in the order of the file.
 
     One ``host:n`` a line, n >= 0. A host alone stands for one rank, as in Hydra's host files.
@@ -88,14 +90,20 @@ def read_rankfile(path: Path) -> dict[str, int]:
     Raises
     ------
     ConfigurationError
-        The file cannot be read or is empty, a field is not what it should be, or a host is there twice.
+        The file cannot be read or is empty, a field is not what it should be, a host is there twice or is none of the nodes,
+        or has more ranks than cores.
     """
+    cores_of = {node.name: node.cores for node in nodes}
     ranks = {}
     for line in _read_lines(path, kind="rankfile", layout="host[:ranks]", required=1):
         text = line.field(1) if len(line.fields) > 1 else "1"
         count = whole_number(text)
         if count is None:
             raise line.error(f"ranks must be an integer, 0 or more, got {text!r}")
+        if line.host not in cores_of:
+            raise line.error(f"host must be one of {names_text(cores_of)}, got {line.host!r}")
+        if count > cores_of[line.host]:
+            raise line.error(f"ranks must be at most the {cores_of[line.host]} cores of {line.host}, got {count}")
         ranks[line.host] = count
     return ranks
 
@@ -112,11 +120,15 @@ def read_schedule(path: Path, nodes: Sequence[Node]) -> tuple[ScheduledChange, .
         such a name or alias.
     """
     file = f"schedule {path}"
-    schedule = []
-    for number, text in enumerate(_read_text(path, file=file).split("\n"), start=1):
-        content = text.partition("#")[0].strip().removesuffix(":")
-        if content:
-            schedule.append(_scheduled_change(_Line(file, number, tuple(map(str.strip, content.split(":")))), nodes))
+    contents = _contents(_read_text(path, file=file).split("\n"))
+    schedule: list[ScheduledChange] = []
+    for number, content in enumerate(contents, start=1):
+        if fields := content.removesuffix(":"):
+            line = _Line(file, number, tuple(map(str.strip, fields.split(":"))))
+            is_change = schedule or whole_number(line.host) is not None
+            if not is_change and (foreign := _recognised(contents, number - 1, SCHEDULE_LAYOUT)) is not None:
+                raise line.error(foreign)
+            schedule.append(_scheduled_change(line, nodes))
     if not schedule:
         raise ConfigurationError("no change in it, expected lines of iteration:±n:alias", file=file)
     return tuple(schedule)
@@ -127,19 +139,26 @@ def _scheduled_change(line: _Line, nodes: Sequence[Node]) -> ScheduledChange:
     if iteration is None:
         raise line.error(f"iteration must be an integer, 0 or more, got {line.fields[0]!r}")
     if len(line.fields) < 3 or len(line.fields) % 2 == 0:
-        raise line.error(f"expected iteration:±n:alias:±n:alias…, got {len(line.fields)} fields")
+        raise _no_change(line, f"expected {SCHEDULE_LAYOUT}, got {len(line.fields)} fields")
     changes = []
     for change, name in zip(line.fields[1::2], line.fields[2::2], strict=True):
         if not re.fullmatch(r"[+-]?[0-9]{1,6}", change):
-            raise line.error(f"the change must be a whole number of ranks, got {change!r}")
+            raise _no_change(line, f"the change must be a whole number of ranks, got {change!r}")
         try:
             find_nodes(nodes, name)
         except CommandError as error:
-            raise line.error(str(error)) from None
+            raise _no_change(line, str(error)) from None
         changes.append((name, int(change)))
     if not any(change for _, change in changes):
         raise line.error("the line must change something, got only changes of 0")
     return ScheduledChange(iteration, tuple(changes))
+
+
+def _no_change(line: _Line, what: str) -> ConfigurationError:
+    if (older := older_schedule(line.fields)) is None:
+        return line.error(what)
+    shown = ":".join(line.fields)
+    return line.error(f"expected {SCHEDULE_LAYOUT}, got {shown!r}, a line of an older schedule, which {older}")
 
 
 def this_machine() -> tuple[Node, ...]:
@@ -172,7 +191,7 @@ def platform_nodes(corefile: Path | None, nodefile: Path | None) -> tuple[Node, 
     for line in _nodefile_lines(nodefile):
         cores = _cores(line)
         if line.host not in known:
-            raise line.error(f"host must be one of corefile {corefile}, got {line.host!r}")
+            raise line.error(f"host must be one of corefile {corefile} ({names_text(known)}), got {line.host!r}")
         if cores > known[line.host].cores:
             raise line.error(f"cores must be at most the {known[line.host].cores} of corefile {corefile}, got {cores}")
         cores_of[line.host] = cores
@@ -210,23 +229,54 @@ def _read_lines(path: Path, *, kind: str, layout: str, required: int) -> list[_L
 
 def _split_lines(texts: Iterable[str], *, file: str, layout: str, required: int) -> list[_Line]:
     """Split lines into fields, the first of which is a host that no other line has."""
+    contents = _contents(texts)
     lines: dict[str, _Line] = {}
-    for number, text in enumerate(texts, start=1):
-        content = text.partition("#")[0].strip()
+    for number, content in enumerate(contents, start=1):
         if not content:
             continue
         line = _Line(file, number, tuple(field.strip() for field in content.split(":")))
-        if not required <= len(line.fields) <= layout.count(":") + 1:
-            amount = "not enough" if len(line.fields) < required else "too many"
-            raise line.error(f"{amount} fields, expected {layout}, got {content!r}")
-        if not _is_name(line.host):
-            raise line.error(f"host must be one word of letters, digits, '.', '_' and '-', got {line.host!r}")
-        if line.host in lines:
-            raise line.error(f"host must be there once, got {line.host!r} again after line {lines[line.host].number}")
+        if what := _misshapen(line, lines.get(line.host), content, layout=layout, required=required):
+            raise line.error(_recognised(contents, number - 1, layout) or what)
         lines[line.host] = line
     if not lines:
         raise ConfigurationError(f"no host in it, expected lines of {layout}", file=file)
     return list(lines.values())
+
+
+def _misshapen(line: _Line, before: _Line | None, content: str, *, layout: str, required: int) -> str:
+    """Say what is wrong with the form of a line, empty if nothing is; ``before`` is the line that has its host too."""
+    if not required <= len(line.fields) <= layout.count(":") + 1:
+        amount = "not enough" if len(line.fields) < required else "too many"
+        return f"{amount} fields, expected {layout}, got {content!r}"
+    if not _is_name(line.host):
+        return f"host must be one word of letters, digits, '.', '_' and '-', got {line.host!r}"
+    if before is not None:
+        return f"host must be there once, got {line.host!r} again after line {before.number}"
+    if re.search(r"[\s,]", line.field(1)):
+        return f"{_counted(layout)} must be one number, got {line.field(1)!r}"
+    return ""
+
+
+def _recognised(contents: Sequence[str], at: int, layout: str) -> str | None:
+    """Say which program's file a line is of and what to do; None where that is not known."""
+    if (found := recognise(contents, at)) is None:
+        return None
+    ways = [f"give it to {found.option}"] if found.option is not None else []
+    if found.host and layout != SCHEDULE_LAYOUT:
+        count = _counted(layout).upper() if found.slots is None else str(found.slots)
+        ways.append(f"write '{found.host}:{count}'")
+    return (
+        f"expected {layout}, got {contents[at]!r}, a line of {found.what}" + (": " if ways else "") + ", or ".join(ways)
+    )
+
+
+def _counted(layout: str) -> str:
+    return "cores" if "cores" in layout else "ranks"
+
+
+def _contents(texts: Iterable[str]) -> list[str]:
+    """Return lines without comments, and without blanks around them."""
+    return [text.partition("#")[0].strip() for text in texts]
 
 
 def _read_text(path: Path, *, file: str) -> str:

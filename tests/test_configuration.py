@@ -23,6 +23,7 @@ from flexmpi.errors import CommandError, ConfigurationError
 CONFIGURATION_FILES = Path(__file__).parent.parent / "configuration_files"
 
 Write = Callable[[str], Path]
+HOSTS = tuple(Node(name, 4, name) for name in ("a", "b", "c", "c1", "first"))
 
 
 @pytest.fixture
@@ -61,6 +62,7 @@ def test_an_alias_may_name_several_hosts(write: Write) -> None:
     ("line", "expected"),
     [
         ("c1", "not enough fields, expected host:cores[:alias[:cost[:speed]]], got 'c1'"),
+        ("c1:4 x:a", "cores must be one number, got '4 x'"),
         ("c1:4:a:1:2:3", "too many fields, expected host:cores[:alias[:cost[:speed]]], got 'c1:4:a:1:2:3'"),
         (":4", "host must be one word of letters, digits, '.', '_' and '-', got ''"),
         ("c 1:4", "host must be one word of letters, digits, '.', '_' and '-', got 'c 1'"),
@@ -117,7 +119,7 @@ def test_a_file_without_a_host_is_refused(write: Write, content: str) -> None:
 def test_an_unreadable_file_is_named_with_the_reason(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
     with pytest.raises(ConfigurationError) as caught:
-        read_rankfile(missing)
+        read_rankfile(missing, HOSTS)
     assert str(caught.value) == f"rankfile {missing}: cannot be read: No such file or directory"
     with pytest.raises(ConfigurationError, match="cannot be read: Is a directory"):
         read_corefile(tmp_path)
@@ -139,7 +141,7 @@ def test_a_nodefile_gives_cores_in_order(write: Write) -> None:
     ("line", "expected"),
     [
         ("c1", "not enough fields, expected host:cores, got 'c1'"),
-        ("c1:4:alias", "too many fields, expected host:cores, got 'c1:4:alias'"),
+        ("c1:4:", "too many fields, expected host:cores, got 'c1:4:'"),
         ("c1:0", "cores must be a positive integer, got '0'"),
         ("first:1", "host must be there once, got 'first' again after line 1"),
     ],
@@ -152,24 +154,26 @@ def test_a_wrong_line_of_a_nodefile_is_named_with_its_field(write: Write, line: 
 
 
 def test_a_rankfile_gives_ranks_in_order_and_a_host_alone_one(write: Write) -> None:
-    assert list(read_rankfile(write("b:2\na\nc:0")).items()) == [("b", 2), ("a", 1), ("c", 0)]
+    assert list(read_rankfile(write("b:2\na\nc:0"), HOSTS).items()) == [("b", 2), ("a", 1), ("c", 0)]
 
 
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("c1:2:3", "too many fields, expected host[:ranks], got 'c1:2:3'"),
+        ("c1:2:", "too many fields, expected host[:ranks], got 'c1:2:'"),
         ("c1:", "ranks must be an integer, 0 or more, got ''"),
         ("c1:-1", "ranks must be an integer, 0 or more, got '-1'"),
         ("c1:two", "ranks must be an integer, 0 or more, got 'two'"),
         (":2", "host must be one word of letters, digits, '.', '_' and '-', got ''"),
         ("first", "host must be there once, got 'first' again after line 1"),
+        ("z:1", "host must be one of a, b, c, c1, first, got 'z'"),
+        ("c1:5", "ranks must be at most the 4 cores of c1, got 5"),
     ],
 )
 def test_a_wrong_line_of_a_rankfile_is_named_with_its_field(write: Write, line: str, expected: str) -> None:
     path = write(f"first:2\n{line}")
     with pytest.raises(ConfigurationError) as caught:
-        read_rankfile(path)
+        read_rankfile(path, HOSTS)
     assert str(caught.value) == f"rankfile {path}, line 2: {expected}"
 
 
@@ -201,7 +205,7 @@ def test_a_nodefile_selects_from_the_corefile_and_caps_the_cores(tmp_path: Path)
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("z:1", "host must be one of corefile {core}, got 'z'"),
+        ("z:1", "host must be one of corefile {core} (a, b), got 'z'"),
         ("b:5", "cores must be at most the 4 of corefile {core}, got 5"),
     ],
 )
@@ -263,7 +267,6 @@ def test_very_many_unlike_aliases_are_cut_short() -> None:
     [
         ("corefiles", ".core", read_corefile),
         ("nodefiles", ".nodes", read_nodefile),
-        ("rankfiles", ".ranks", read_rankfile),
     ],
 )
 def test_every_file_that_ships_is_read(folder: str, suffix: str, reader: Callable[[Path], object]) -> None:
@@ -284,7 +287,7 @@ def test_the_shipped_files_of_a_demo_go_together(demo: str) -> None:
     nodes = platform_nodes(
         CONFIGURATION_FILES / "corefiles" / f"{demo}.core", CONFIGURATION_FILES / "nodefiles" / f"{demo}.nodes"
     )
-    ranks = read_rankfile(CONFIGURATION_FILES / "rankfiles" / f"{demo}.ranks")
+    ranks = read_rankfile(CONFIGURATION_FILES / "rankfiles" / f"{demo}.ranks", nodes)
     assert list(ranks) == [node.name for node in nodes]
     assert {name: count for name, count in ranks.items() if count} == {"compute-1": 2}
 

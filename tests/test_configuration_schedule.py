@@ -56,12 +56,11 @@ def test_what_is_written_is_read_back(tmp_path_factory, schedule):
         ("soon:1:comp", "iteration must be an integer, 0 or more, got 'soon'"),
         ("-5:1:comp", "iteration must be an integer, 0 or more, got '-5'"),
         ("1e3:1:comp", "iteration must be an integer, 0 or more, got '1e3'"),
-        ("100:two:comp", "the change must be a whole number of ranks, got 'two'"),
+        ("100:2x:comp", "the change must be a whole number of ranks, got '2x'"),
         ("100:+1.5:comp", "the change must be a whole number of ranks, got '+1.5'"),
-        ("100:comp:2", "the change must be a whole number of ranks, got 'comp'"),
         ("100:0:comp:+0:fat", "the line must change something, got only changes of 0"),
         ("100:2:gpu", "no node or alias 'gpu', expected one of comp, fat"),
-        ("100:2", "expected iteration:±n:alias:±n:alias…, got 2 fields"),
+        ("100:-2", "expected iteration:±n:alias:±n:alias…, got 2 fields"),
         ("100:2:comp:1", "expected iteration:±n:alias:±n:alias…, got 4 fields"),
         ("100", "expected iteration:±n:alias:±n:alias…, got 1 fields"),
     ],
@@ -70,6 +69,48 @@ def test_what_is_wrong_is_said_with_file_line_and_field(tmp_path, line, what):
     with pytest.raises(ConfigurationError) as refused:
         read(tmp_path, f"# a comment\n10:1:comp\n{line}\n")
     assert str(refused.value) == f"schedule {tmp_path / 'malleability'}, line 3: {what}"
+
+
+LAYOUT = "iteration:±n:alias:±n:alias…"
+COUNTS = "says how many ranks there are to be, not how many come or leave"
+
+
+@pytest.mark.parametrize(
+    ("line", "advice"),
+    [
+        ("100:compute-1", "names hosts without a number: write '100:+1:compute-1' to add a rank on each"),
+        (
+            "100:compute-1:compute-2:",
+            "names hosts without a number: write '100:+1:compute-1:+1:compute-2' to add a rank on each",
+        ),
+        ("100:8", f"{COUNTS}: write '100:±n:ALIAS' with the change"),
+        ("100:8:4", f"{COUNTS}: write '100:±n:ALIAS' with the change"),
+        ("100:comp:8", f"{COUNTS}: write '100:±n:comp' with the changes"),
+        ("100:comp:8:fat:2", f"{COUNTS}: write '100:±n:comp:±n:fat' with the changes"),
+    ],
+)
+def test_a_line_of_an_older_schedule_is_called_so_with_the_line_to_write(tmp_path, line, advice):
+    with pytest.raises(ConfigurationError) as refused:
+        read(tmp_path, f"10:1:comp\n{line}\n")
+    where = f"schedule {tmp_path / 'malleability'}, line 2"
+    got = repr(line.removesuffix(":"))
+    assert str(refused.value) == f"{where}: expected {LAYOUT}, got {got}, a line of an older schedule, which {advice}"
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        (
+            "compute-1:12:comp:100:5170",
+            "a line of a corefile (host:cores:alias…; a nodefile of the original's scripts is one): give it to --corefile",
+        ),
+        ("compute-1 slots=12", "a line of a hostfile of Open MPI (host slots=N)"),
+    ],
+)
+def test_another_file_in_place_of_a_schedule_is_called_what_it_is(tmp_path, line, what):
+    with pytest.raises(ConfigurationError) as refused:
+        read(tmp_path, line)
+    assert str(refused.value).endswith(f", line 1: expected {LAYOUT}, got {line!r}, {what}")
 
 
 def test_a_schedule_of_comments_only_is_an_error(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf
 
-from flexmpi.cluster.platform import Node
+from flexmpi.cluster.platform import Node, names_text
 from flexmpi.errors import CommandError, ConfigurationError
 from flexmpi.runtime.job.policies import JobPolicy
 
@@ -47,7 +47,9 @@ def watts_from(texts: Sequence[str], nodes: Sequence[Node]) -> dict[str, tuple[f
             idle_w = core_w = -1.0
         if len(aliases) > 2 or not (0 <= idle_w < inf and 0 <= core_w < inf):
             raise ConfigurationError(f"--node-watts must be [ALIAS:]IDLE:CORE with watts from 0 on, got {text!r}")
-        if alias and alias not in {node.alias for node in nodes}:
-            raise ConfigurationError(f"--node-watts: no node has the alias {alias!r}")
+        if alias and alias not in (known := dict.fromkeys(node.alias for node in nodes)):
+            raise ConfigurationError(
+                f"--node-watts: no node has the alias {alias!r}, expected one of {names_text(known)}"
+            )
         found[alias] = (idle_w, core_w)
     return found

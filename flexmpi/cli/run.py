@@ -245,7 +245,8 @@ def _starting_placement(
             minimum_nodes=around.own or minimum,
             maximum_nodes=maximum,
             processes_per_node=options["processes_per_node"],
-            rankfile=None if options["rankfile"] is None else read_rankfile(options["rankfile"]),
+            rankfile=None if options["rankfile"] is None else read_rankfile(options["rankfile"], around.starting),
+            file=f"rankfile {options['rankfile']}",
         )
     except ConfigurationError as error:
         if around.own is None and options["corefile"] is None and options["nodefile"] is None:

@@ -67,12 +67,12 @@ def find_nodes(nodes: Sequence[Node], name: str) -> tuple[Node, ...]:
     if not found and name == ANY_NODE:
         found = tuple(nodes)
     if not found:
-        raise CommandError(f"no node or alias {name!r}, expected one of {_folded(node.alias for node in nodes)}")
+        raise CommandError(f"no node or alias {name!r}, expected one of {names_text(node.alias for node in nodes)}")
     return found
 
 
-def _folded(names: Iterable[str]) -> str:
-    """List names on one line: as they are when few, ``node[1-40]`` when many."""
+def names_text(names: Iterable[str]) -> str:
+    """List names on one line, for a message: as they are when few, ``node[1-40]`` when many."""
     unique = list(dict.fromkeys(names))
     if len(unique) <= _FOLD_ABOVE:
         return ", ".join(unique)

@@ -18,7 +18,7 @@ def test_a_rankfile_has_every_node_those_with_ranks_first(tmp_path: Path) -> Non
     with RunFolder(tmp_path / "run") as folder:
         folder.write_rankfile(0, nodes=NODES, placement={"c3": 2, "c1": 1})
         assert folder.rankfile(0) == tmp_path / "run" / "rankfiles" / "rankfile1"
-        assert list(read_rankfile(folder.rankfile(0)).items()) == [("c3", 2), ("c1", 1), ("c2", 0)]
+        assert list(read_rankfile(folder.rankfile(0), NODES).items()) == [("c3", 2), ("c1", 1), ("c2", 0)]
 
 
 def test_an_execution_script_runs_exactly_its_command_in_its_directory(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.applications import COREFILES
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PLAIN = sorted(path for path in (EXAMPLES / "plain").glob("*.py") if not path.is_symlink())
 MOST_DIFFERENT_LINES = 10
@@ -47,6 +49,14 @@ def run(program: str, *options: str | Path, ranks: int) -> subprocess.CompletedP
         text=True,
         timeout=60,
     )
+
+
+def flexmpi_run(program: str, *options: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "flexmpi.cli", "run", "--quiet", "-n2", f"--corefile={COREFILES / 'demo.core'}",
+         EXAMPLES / program, *options],
+        check=False, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
 
 
 def solution(program: str, *options: str | Path, ranks: int, folder: Path) -> NDArray[np.float64]:
@@ -110,6 +120,88 @@ def test_conjugate_gradients_refuse_a_matrix_that_is_not_positive_definite(progr
     finished = run(program, "--matrix", tmp_path / "A.mtx", ranks=2)
     assert finished.returncode != 0
     assert "conjugate_gradient: the matrix is not positive definite" in finished.stderr
+
+
+def general_file(path: Path, A: NDArray[np.float64]) -> Path:
+    """Write all entries of a matrix to a file that does not say that it is symmetric."""
+    scipy.io.mmwrite(path, scipy.sparse.coo_array(A), symmetry="general", precision=17)
+    return path
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize("program", ["plain/conjugate_gradient.py", "conjugate_gradient.py"])
+def test_conjugate_gradients_refuse_a_matrix_that_is_nearly_symmetric(program: str, ranks: int, tmp_path: Path) -> None:
+    A = random_positive_definite(60).toarray()
+    A[40, 3] += 1e-6
+    finished = run(program, "--matrix", general_file(tmp_path / "A.mtx", A), ranks=ranks)
+    assert (finished.returncode, finished.stdout) == (1, "")
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith("conjugate_gradient: the matrix is not symmetric: u·Av and v·Au differ by ")
+
+
+@pytest.mark.parametrize("program", ["plain/conjugate_gradient.py", "conjugate_gradient.py"])
+def test_conjugate_gradients_take_a_matrix_that_is_symmetric_but_for_rounding(program: str, tmp_path: Path) -> None:
+    A = random_positive_definite(60).toarray()
+    A[np.triu_indices(60, 1)] *= 1 + 4 * np.finfo(float).eps
+    assert (A != A.T).any()
+    path = general_file(tmp_path / "A.mtx", A)
+    x = solution(program, "--matrix", path, "--tolerance", "1e-12", ranks=3, folder=tmp_path)
+    np.testing.assert_allclose(x, np.linalg.solve(A, np.ones(60)), rtol=1e-8)
+
+
+NOT_CONVERGED = [
+    ("conjugate_gradient.py", ["--grid=9", "--itmax=3"], "conjugate_gradient: not converged: relative residual "),
+    ("jacobi.py", ["--dim=20", "--itmax=3"], "jacobi: not converged: --itmax is too small for --diff-tol"),
+]
+
+
+@pytest.mark.parametrize(("program", "options", "why"), NOT_CONVERGED, ids=["conjugate gradients", "jacobi"])
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_solver_that_has_not_converged_ends_with_status_1_and_one_line(
+    program: str, options: list[str], why: str, plain: bool
+) -> None:
+    finished = run(f"plain/{program}" if plain else program, *options, ranks=2)
+    assert finished.returncode == 1
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith(why)
+
+
+@pytest.mark.parametrize(("program", "options", "why"), NOT_CONVERGED, ids=["conjugate gradients", "jacobi"])
+def test_the_job_of_a_solver_that_has_not_converged_ends_with_status_1_and_one_line(
+    program: str, options: list[str], why: str
+) -> None:
+    finished = flexmpi_run(program, *options)
+    assert finished.returncode == 1
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith(why)
+
+
+def test_the_job_of_conjugate_gradients_ends_with_status_1_and_one_line_where_the_matrix_is_not_symmetric(
+    tmp_path: Path,
+) -> None:
+    path = general_file(tmp_path / "A.mtx", np.array([[2.0, 1.0], [0.0, 2.0]]))
+    finished = flexmpi_run("conjugate_gradient.py", "--matrix", path)
+    assert (finished.returncode, finished.stdout) == (1, "")
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith("conjugate_gradient: the matrix is not symmetric: ")
+
+
+def test_jacobi_without_a_tolerance_does_all_iterations_and_ends_well() -> None:
+    finished = run("plain/jacobi.py", "--dim=20", "--itmax=3", "--diff-tol=0", ranks=2)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert "Jacobi: 3 iterations" in finished.stdout
+
+
+@pytest.mark.parametrize("program", ["plain/conjugate_gradient.py", "conjugate_gradient.py"])
+def test_a_file_that_is_refused_is_told_by_line_without_a_traceback(program: str, tmp_path: Path) -> None:
+    path = tmp_path / "A.mtx"
+    path.write_text(f"{HEAD} real symmetric\n2 2 4\n1 1 2\n2 1 1\n1 2 1\n2 2 2\n")
+    finished = run(program, "--matrix", path, ranks=1)
+    assert finished.returncode == 1
+    assert finished.stderr == (
+        f"conjugate_gradient: {path}, line 5: a symmetric file has one triangle, got an entry above the diagonal "
+        "after one on the other side in line 4\n"
+    )
 
 
 # The difference
@@ -209,6 +301,7 @@ FILES = {
     "integer general": f"{HEAD} integer general\n2 2 2\n1 2 7\n2 1 -7\n",
     "pattern general": f"{HEAD} pattern general\n3 3 2\n1 2\n3 3\n",
     "real symmetric": f"{HEAD} real symmetric\n3 3 4\n1 1 2\n2 1 -1\n3 2 0.5\n3 3 4\n",
+    "the upper triangle": f"{HEAD} real symmetric\n3 3 3\n1 2 -1\n3 3 2\n2 3 0.5\n",
     "pattern symmetric": f"{HEAD} pattern symmetric\n4 4 3\n1 1\n4 1\n3 2\n",
     "capitals, blank lines and CRLF": f"{HEAD} REAL General\r\n%\r\n\r\n2 2 2\r\n1 1 1.5\r\n\r\n2 2 2\r\n",
     "unsorted with a repeated entry": f"{HEAD} real general\n2 2 4\n2 2 1\n1 2 3\n1 1 2\n2 2 4\n",
@@ -239,6 +332,7 @@ def test_a_matrix_market_file_is_read_as_scipy_reads_it(
         ("%%MatrixMarket matrix array real general\n", 1, "got '%%matrixmarket matrix array real general'"),
         (f"{HEAD} complex general\n", 1, "got '%%matrixmarket matrix coordinate complex general'"),
         (f"{HEAD} real skew-symmetric\n", 1, "got '%%matrixmarket matrix coordinate real skew-symmetric'"),
+        (f"{HEAD} complex hermitian\n", 1, "got '%%matrixmarket matrix coordinate complex hermitian'"),
         (f"{HEAD} real general\n", 2, "expected the numbers of rows, columns and entries, got ''"),
         (f"{HEAD} real general\n%\n2 2\n", 3, "expected the numbers of rows, columns and entries, got '2 2'"),
         (f"{HEAD} real general\n2 2 -1\n", 2, "expected the numbers of rows, columns and entries, got '2 2 -1'"),
@@ -263,3 +357,26 @@ def test_a_malformed_matrix_market_file_is_refused_by_file_and_line(
         sparse_matrix.matrix_market_rows(path, range(sparse_matrix.matrix_market_order(path)))
     assert str(raised.value).startswith(f"{path}, line {line}: ")
     assert str(raised.value).endswith(what)
+
+
+TWO_SIDES = "a symmetric file has one triangle, got an entry {} the diagonal after one on the other side in line {}"
+
+
+@pytest.mark.parametrize("lines_at_once", [1, 2, 100_000])
+@pytest.mark.parametrize(
+    ("text", "line", "what"),
+    [
+        (f"{HEAD} real symmetric\n3 3 4\n1 1 2\n2 1 1\n1 2 1\n2 2 2\n", 5, TWO_SIDES.format("above", 4)),
+        (f"{HEAD} real symmetric\n3 3 3\n1 2 1\n\n% no\n3 3 1\n3 1 1\n", 7, TWO_SIDES.format("below", 3)),
+        (f"{HEAD} pattern symmetric\n3 3 3\n2 1\n3 3\n1 3\n", 5, TWO_SIDES.format("above", 3)),
+    ],
+)
+def test_a_symmetric_file_with_entries_on_both_sides_of_the_diagonal_is_refused_by_line(
+    text: str, line: int, what: str, lines_at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sparse_matrix, "LINES_AT_ONCE", lines_at_once)
+    path = tmp_path / "A.mtx"
+    path.write_text(text)
+    with pytest.raises(ValueError) as raised:
+        sparse_matrix.matrix_market_rows(path, range(0))
+    assert str(raised.value) == f"{path}, line {line}: {what}"

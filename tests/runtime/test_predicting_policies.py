@@ -116,7 +116,7 @@ def test_the_bytes_that_a_change_moves_are_predicted_exactly_whatever_the_progra
         ("--policy=performance", "--policy: policy performance needs an objective: the seconds from its start"),
         ("--policy=schedule", "--policy schedule needs --schedule FILE"),
         ("--node-watts=100", "--node-watts must be [ALIAS:]IDLE:CORE with watts from 0 on, got '100'"),
-        ("--node-watts=warm:100:10", "--node-watts: no node has the alias 'warm'"),
+        ("--node-watts=warm:100:10", "--node-watts: no node has the alias 'warm', expected one of "),
         ("--node-watts=hot:-1:10", "--node-watts must be [ALIAS:]IDLE:CORE with watts from 0 on, got 'hot:-1:10'"),
     ],
 )

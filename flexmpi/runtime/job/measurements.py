@@ -57,10 +57,14 @@ class IntervalReport:
 
     @property
     def flops_events(self) -> tuple[str, ...]:
-        """The events by which floating point operations are counted: one for all of them, or those of each precision."""
-        if ALL_OPERATIONS in self.counters:
+        """The events by which floating point operations are counted: one for all of them, or those of each precision.
+
+        One that no rank counts is none of them.
+        """
+        counted = [event for event, of_ranks in self.counters.items() if any(count is not None for count in of_ranks)]
+        if ALL_OPERATIONS in counted:
             return (ALL_OPERATIONS,)
-        return tuple(event for event in OPERATIONS_BY_PRECISION if event in self.counters)
+        return tuple(event for event in OPERATIONS_BY_PRECISION if event in counted)
 
     @property
     def flops(self) -> list[int | None]:
@@ -105,11 +109,14 @@ class EnergyReading:
         How long the period was; None where the machine did not say.
     joules
         By source, such as ``rapl:package-0`` or ``rapl:package-0/dram``; None where a meter could not be read.
+    missing
+        Why, for sources without joules.
     """
 
     nodes: tuple[str, ...]
     seconds: float | None
     joules: Mapping[str, float | None]
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def total_j(self) -> float | None:

@@ -21,6 +21,7 @@ def initial_placement(
     maximum_nodes: int | None,
     processes_per_node: int | None,
     rankfile: Mapping[str, int] | None,
+    file: str = "rankfile",
 ) -> dict[str, int]:
     """Choose the nodes an application starts on and the ranks on each.
 
@@ -36,7 +37,10 @@ def initial_placement(
     processes_per_node
         Ranks on each of the first `minimum_nodes` nodes (default 1); the most a node takes where `processes` is given.
     rankfile
-        Ranks per host; where given it is the answer, `processes_per_node` is not looked at and the rest only checked.
+        Ranks per host, of nodes that can hold them; where given it is the answer, `processes_per_node` is not looked at and the
+        rest only checked.
+    file
+        What the rankfile is called in messages.
 
     Returns
     -------
@@ -53,18 +57,21 @@ def initial_placement(
         if value is not None and value < 1:
             raise ConfigurationError(f"{option} must be 1 or more, got {value}")
     if rankfile is not None:
-        placement = _from_rankfile(nodes, rankfile, processes=processes)
+        placement = _from_rankfile(rankfile, processes=processes, file=file)
     elif processes is not None:
         limits = {node.name: min(node.cores, processes_per_node or node.cores) for node in nodes}
         placement = _filled(limits, processes, minimum_nodes=minimum_nodes)
     else:
         placement = _same_on_each(nodes[:minimum_nodes], processes_per_node or 1)
+    named = None if rankfile is None else file
     if len(placement) < minimum_nodes:
-        raise ConfigurationError(f"at least {minimum_nodes} nodes must have ranks, got {_counted(len(placement))}")
+        raise ConfigurationError(
+            f"at least {minimum_nodes} nodes must have ranks, got {_counted(len(placement))}", file=named
+        )
     if maximum_nodes is not None and len(placement) > maximum_nodes:
         total = sum(placement.values())
         raise ConfigurationError(
-            f"{total} processes take {_counted(len(placement))}, more than the maximum of {maximum_nodes}"
+            f"{total} processes take {_counted(len(placement))}, more than the maximum of {maximum_nodes}", file=named
         )
     return placement
 
@@ -82,18 +89,12 @@ def _check_bounds(nodes: Sequence[Node], *, minimum_nodes: int, maximum_nodes: i
         )
 
 
-def _from_rankfile(nodes: Sequence[Node], rankfile: Mapping[str, int], *, processes: int | None) -> dict[str, int]:
-    cores_of = {node.name: node.cores for node in nodes}
-    for host, ranks in rankfile.items():
-        if host not in cores_of:
-            raise ConfigurationError(f"rankfile: host {host!r} is not one of the nodes the application may use")
-        if not 0 <= ranks <= cores_of[host]:
-            raise ConfigurationError(f"rankfile: ranks on {host} must be 0 to its {cores_of[host]} cores, got {ranks}")
+def _from_rankfile(rankfile: Mapping[str, int], *, processes: int | None, file: str) -> dict[str, int]:
     total = sum(rankfile.values())
     if total == 0:
-        raise ConfigurationError("rankfile: it starts no rank at all, expected 1 or more")
+        raise ConfigurationError("it starts no rank at all, expected 1 or more", file=file)
     if processes is not None and total != processes:
-        raise ConfigurationError(f"rankfile: ranks must add up to the {processes} processes asked for, got {total}")
+        raise ConfigurationError(f"ranks must add up to the {processes} processes asked for, got {total}", file=file)
     return {host: ranks for host, ranks in rankfile.items() if ranks}
 
 

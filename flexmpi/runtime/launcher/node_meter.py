@@ -49,9 +49,9 @@ class NodeMeter:
         self._energy.update()
 
     def spent(self) -> dict[str, object]:
-        """Return the seconds since the last call, and the joules of each source."""
+        """Return the seconds since the last call, the joules of each source, and why some are missing."""
         seconds, joules = self._energy.spent()
-        return {"seconds": seconds, "joules": joules}
+        return {"seconds": seconds, "joules": joules, "missing": self._energy.lost}
 
     async def probe(self, events: Sequence[str]) -> dict[str, object]:
         """Find out which events can be counted here, in a process of its own: a C library must not end a launcher."""

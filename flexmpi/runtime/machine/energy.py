@@ -43,7 +43,7 @@ def used_uj(before: int, after: int, *, range_uj: int | None) -> int | None:
 
 @dataclass
 class _Zone:
-    """One meter: what it showed last, and what it has counted in this period; None where it could not be read."""
+    """One meter: what it showed last, and what it has counted in this period; None where it could not be read, and why."""
 
     folder: Path
     range_uj: int | None
@@ -52,15 +52,26 @@ class _Zone:
     problem: str | None = None
 
     def update(self) -> None:
-        now_uj, self.problem = _read_number(self.folder / "energy_uj")
+        now_uj, problem = _read_number(self.folder / "energy_uj")
         spent_uj = None
         if now_uj is not None and self.last_uj is not None:
             spent_uj = used_uj(self.last_uj, now_uj, range_uj=self.range_uj)
+            if spent_uj is None:
+                problem = self._contradiction
         self.period_uj = None if self.period_uj is None or spent_uj is None else self.period_uj + spent_uj
+        self.problem = problem or self.problem
         self.last_uj = now_uj
+
+    @property
+    def _contradiction(self) -> str:
+        """Why two readings do not tell what was counted between them."""
+        if self.range_uj is None:
+            return "energy_uj went back, and how far it counts is not known (max_energy_range_uj)"
+        return f"energy_uj is above its range of {self.range_uj} (max_energy_range_uj)"
 
     def begin_period(self) -> None:
         self.period_uj = 0 if self.last_uj is not None else None
+        self.problem = None
 
 
 class EnergyMeter:
@@ -77,6 +88,8 @@ class EnergyMeter:
     ----------
     missing
         Why there is no meter at all, or which cannot be read and why, by their folders.
+    lost
+        Why, for each source whose joules are missing in the period that ended last.
     """
 
     def __init__(self, root: Path = POWERCAP, clock: Callable[[], float] = time.monotonic) -> None:
@@ -84,11 +97,13 @@ class EnergyMeter:
         self._zones = _find_zones(root)
         for zone in self._zones.values():
             zone.last_uj, zone.problem = _read_number(zone.folder / "energy_uj")
-            zone.begin_period()
         self._since = clock()
         self.missing = {str(zone.folder): zone.problem for zone in self._zones.values() if zone.problem is not None}
+        for zone in self._zones.values():
+            zone.begin_period()
         if not self._zones:
             self.missing = {str(root): _why_empty(root)}
+        self.lost: dict[str, str] = {}
 
     @property
     def sources(self) -> list[str]:
@@ -115,6 +130,11 @@ class EnergyMeter:
         seconds, self._since = now - self._since, now
         joules = {
             source: None if zone.period_uj is None else zone.period_uj / 1e6 for source, zone in self._zones.items()
+        }
+        self.lost = {
+            source: zone.problem
+            for source, zone in self._zones.items()
+            if zone.period_uj is None and zone.problem is not None
         }
         for zone in self._zones.values():
             zone.begin_period()

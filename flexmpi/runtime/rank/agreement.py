@@ -50,6 +50,7 @@ class Agreement:
         self._interval = interval
         self._length = 0
         self._sampler = Sampler(clock)
+        self._uncounted: dict[str, str] = {}
         self._follow(os.environ.get("FLEXMPI_COUNTERS", "").split())
         self._loop = self._maximum = 0
         self._told_digest: int | None = None
@@ -144,6 +145,7 @@ class Agreement:
 
     def _decide(self, iteration: int) -> Decision | None:
         sample = self._sampler.take().as_array()
+        self._tell_uncounted()
         control = self.group.control
         gathered = np.empty((control.size, sample.size)) if control.rank == 0 else None
         control.Gather(sample, gathered, root=0)
@@ -182,8 +184,14 @@ class Agreement:
         """Count these hardware events from now on, as all ranks do, and say which of them this one cannot count."""
         if tuple(events) != self._sampler.events:
             self._sampler.follow(events)
-            if self._sampler.refused:
-                self._link.send("uncounted", refused=self._sampler.refused)
+            self._uncounted = {}
+            self._tell_uncounted()
+
+    def _tell_uncounted(self) -> None:
+        """Say which events this rank does not count, or counts no more, when that has changed."""
+        if self._sampler.refused != self._uncounted:
+            self._uncounted = dict(self._sampler.refused)
+            self._link.send("uncounted", refused=self._uncounted)
 
     def _withdraw(self, reconfiguration: int) -> None:
         """Forget an offer, unless this comes too late: what was agreed on has been answered already."""

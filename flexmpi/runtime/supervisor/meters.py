@@ -128,6 +128,8 @@ class Meters:
     async def follow(self, events: Sequence[str], *, wanted: Collection[str]) -> str:
         """Have all ranks count these events from their next agreement point on, as far as their machines can.
 
+        One that no machine counts is followed too: it is shown as missing, and counted on a machine that comes later and can.
+
         Parameters
         ----------
         events
@@ -152,7 +154,7 @@ class Meters:
         if not set(wanted) & set(counted):
             raise CommandError(f"the counters stay as they are: {why}")
         self._said |= {known for probe in probes.values() for known in probe.refused.items()}
-        self.events = counted
+        self.events = events
         self.tell()
         return why
 
@@ -221,6 +223,8 @@ class Meters:
         self.energy = tuple(self._readings(inquiry.answers))
         machines = [{**asdict(reading), "total_j": reading.total_j} for reading in self.energy]
         self._job.log.write("energy", iteration=inquiry.iteration, machines=machines)
+        for reading in self.energy:
+            self._say_what_is_missing(reading)
         self._on_energy(self.energy)
 
     def _readings(self, answers: Mapping[str, Message]) -> list[EnergyReading]:
@@ -231,9 +235,18 @@ class Meters:
         readings = []
         for nodes in nodes_of.values():
             known = [answers[node] for node in nodes if node in answers]
-            seconds, joules = (known[0]["seconds"], known[0]["joules"]) if known else (None, {})
-            readings.append(EnergyReading(tuple(nodes), seconds, joules))
+            answer = known[0] if known else {"seconds": None, "joules": {}}
+            missing = answer.get("missing", {})
+            readings.append(EnergyReading(tuple(nodes), answer["seconds"], answer["joules"], missing))
         return readings
+
+    def _say_what_is_missing(self, reading: EnergyReading) -> None:
+        """Warn of meters without figures, each once for the same reason."""
+        machine = self._machines.get(reading.nodes[0], reading.nodes[0])
+        for source, why in reading.missing.items():
+            if (f"{source} of {machine}", why) not in self._said:
+                self._said.add((f"{source} of {machine}", why))
+                self._job.warn(f"{source} of {','.join(reading.nodes)} is shown as n/a: {why}")
 
 
 def refusals(probes: Mapping[str, Probe]) -> str:

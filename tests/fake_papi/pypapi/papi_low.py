@@ -3,7 +3,8 @@
 It has the functions that FlexMPI uses, and PAPI's rules for them. Its processor has the four events of ``STEPS`` and counts
 three at once; PAPI_DP_OPS takes two of these counters. Every reading of an event set finds each event further on by the
 event's step, however long it took, so that a test knows what will be counted. ``FAKE_PAPI_WITHOUT``, in the environment, names
-an event that this processor has not.
+an event that this processor has not; ``FAKE_PAPI_READINGS`` says after how many readings counting has come to an end, as when
+the program itself shuts PAPI down.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class _Component:
 
 _sets: dict[int, _EventSet] = {}
 _made = 0
+_readings = 0
 
 
 def library_init() -> None:
@@ -86,7 +88,11 @@ def start(handle: int) -> None:
 
 def read(handle: int) -> list[int]:
     """Return the counts, each one step further on."""
+    global _readings
     event_set = _of(handle, running=True)
+    _readings += 1
+    if _readings > int(os.environ.get("FAKE_PAPI_READINGS", _readings)):
+        raise problems.PapiNotRunningError
     event_set.counts = [count + STEPS[event] for event, count in zip(event_set.events, event_set.counts, strict=True)]
     return list(event_set.counts)
 

@@ -118,6 +118,33 @@ def test_a_period_has_its_seconds_and_the_joules_of_each_source(tree):
     assert (seconds, joules["rapl:package-0"], joules["rapl:package-1"]) == (2.0, 0.0, 3.0)
 
 
+def test_why_a_meter_is_missing_is_known_for_the_period_in_which_it_is(tree):
+    meter = EnergyMeter(tree.root)
+    meter.spent()
+    assert meter.lost == {}
+    tree.file("intel-rapl:0").write_text(f"{RANGE_UJ + 1}\n")
+    tree.file("intel-rapl:1").unlink()
+    tree.file("intel-rapl:1:0").write_text("no number\n")
+    assert meter.spent()[1]["rapl:package-0"] is None
+    assert meter.lost == {
+        "rapl:package-0": f"energy_uj is above its range of {RANGE_UJ} (max_energy_range_uj)",
+        "rapl:package-1": "energy_uj: No such file or directory",
+        "rapl:package-1/dram": "energy_uj holds no number",
+    }
+
+
+def test_a_meter_that_went_back_without_a_known_range_says_so_once_and_counts_on(tree):
+    (tree.root / "intel-rapl:2" / "max_energy_range_uj").unlink()
+    tree.file("intel-rapl:2").write_text("500\n")
+    meter = EnergyMeter(tree.root)
+    tree.file("intel-rapl:2").write_text("400\n")
+    meter.update()
+    meter.update()
+    assert meter.spent()[1]["rapl:psys"] is None
+    assert meter.lost == {"rapl:psys": "energy_uj went back, and how far it counts is not known (max_energy_range_uj)"}
+    assert (meter.spent()[1]["rapl:psys"], meter.lost) == (0.0, {})
+
+
 def test_a_period_may_be_longer_than_a_counter_lasts_if_it_is_read_in_between(tree):
     meter = EnergyMeter(tree.root)
     for _ in range(5):

@@ -103,6 +103,8 @@ def test_instructions_are_called_instructions_and_are_no_operations():
         ({"PAPI_DP_OPS": [7, None]}, ("PAPI_DP_OPS",), [7, None]),
         ({"PAPI_DP_OPS": [7, None], "PAPI_SP_OPS": [5, 6]}, ("PAPI_SP_OPS", "PAPI_DP_OPS"), [12, None]),
         ({"PAPI_DP_OPS": [7, 8], "PAPI_FP_OPS": [9, 10]}, ("PAPI_FP_OPS",), [9, 10]),
+        ({"PAPI_DP_OPS": [7, 8], "PAPI_FP_OPS": [None, None]}, ("PAPI_DP_OPS",), [7, 8]),
+        ({"PAPI_DP_OPS": [7, 8], "PAPI_FP_OPS": [9, None]}, ("PAPI_FP_OPS",), [9, None]),
         ({}, (), [None, None]),
     ],
 )
