@@ -18,6 +18,7 @@ from flexmpi.protocol.address import Address
 from flexmpi.runtime.job.interval import Interval
 from flexmpi.runtime.job.options import JobOptions, Limits
 from flexmpi.runtime.job.placement import initial_placement
+from flexmpi.runtime.machine.senders import kernel_tells
 from flexmpi.runtime.providers.surroundings import Surroundings, find_surroundings
 from flexmpi.runtime.reporting.eventlog import EventLog
 from flexmpi.runtime.reporting.monitoring import parse_counters
@@ -69,9 +70,9 @@ def token_from(path: Path | None) -> str | None:
 
 
 def key_for(listen: Address, *, open_to_all: bool) -> bytes | None:
-    """Return the user's key for commands, made where commands may come from other machines; without it the job runs on."""
+    """Return the user's key for commands, made where the kernel cannot tell whose they are; without it the job runs on."""
     try:
-        return command_key(make=not listen.is_loopback and not open_to_all)
+        return command_key(make=not open_to_all and not (listen.is_loopback and kernel_tells()))
     except AuthenticationError as error:
         click.echo(f"flexmpi: warning: no signed commands are taken: {error}", err=True)
         return None

@@ -57,9 +57,13 @@ def sending_socket(family: socket.AddressFamily) -> socket.socket:
     of the next one, and send with this one's.
     """
     end = socket.socket(family, socket.SOCK_DGRAM)
-    # So that a closed port is refused at once rather than waited for.
-    end.setsockopt(*_REPORT_ERRORS[family], 1)
-    end.bind((EVERY_ADDRESS[family == socket.AF_INET6], 0))
+    try:
+        # So that a closed port is refused at once rather than waited for.
+        end.setsockopt(*_REPORT_ERRORS[family], 1)
+        end.bind((EVERY_ADDRESS[family == socket.AF_INET6], 0))
+    except OSError:
+        end.close()
+        raise
     return end
 
 

@@ -20,7 +20,9 @@ ROOT = 0
 TABLES = ("/proc/net/udp", "/proc/net/udp6")
 RESERVED_PORTS = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 USER_MAP, NOBODY = Path("/proc/self/uid_map"), Path("/proc/sys/kernel/overflowuid")
-ALL_USERS = ["0", "0", "4294967295"]
+ALL_USERS = "0 0 4294967295"
+FIRST_FREE_PORT, LAST_USER = 1024, 65534
+"""Where a kernel has no such files: it is older, or was built without user namespaces."""
 
 ELSEWHERE = "it comes from another machine, or by IPv6 from other than ::1, and could be from anybody"
 NO_TABLE = "this machine does not tell whose sockets are whose (/proc/net/udp)"
@@ -38,10 +40,12 @@ class UdpSocket:
     uid: int
 
 
-def parse_table(text: str) -> list[UdpSocket]:
-    """Read ``/proc/net/udp`` or ``/proc/net/udp6``."""
-    rows = [line.split() for line in text.splitlines()[1:]]
-    return [UdpSocket(_address(row[1]), _address(row[2]), int(row[7])) for row in rows if len(row) > 7]
+def parse_table(text: str, *, port: int) -> list[UdpSocket]:
+    """Read the sockets at a port from ``/proc/net/udp`` or ``/proc/net/udp6``, which may have thousands at others."""
+    at_port = f":{port:04X} "
+    rows = [line.split() for line in text.splitlines()[1:] if at_port in line]
+    found = [UdpSocket(_address(row[1]), _address(row[2]), int(row[7])) for row in rows]
+    return [end for end in found if end.local.port == port]
 
 
 def _address(text: str) -> Address:
@@ -68,7 +72,7 @@ def doubt(
     sender
         Where it came from.
     sockets
-        All UDP sockets of this machine.
+        The UDP sockets of this machine, at least all at the sender's port.
     listening
         The port it came to.
     reserved_below
@@ -79,7 +83,7 @@ def doubt(
     if sender.port == listening:
         return REFLECTED
     here = [end for end in sockets if end.local.port == sender.port]
-    reserved = sender.port < reserved_below
+    reserved = 0 < sender.port < reserved_below  # a socket that is disconnected while it sends can send from port 0
     # From a port that others may have too a datagram can bear the address of another socket there.
     speakers = [end for end in here if not reserved or end.local.host in (sender.host, *EVERY_ADDRESS)]
     if strangers := [end.uid for end in speakers if end.uid not in users]:
@@ -106,12 +110,13 @@ def doubt_about(sender: Address, *, listening: int) -> str | None:
     if not _is_this_machines(sender.host):
         return ELSEWHERE
     try:
-        sockets = [end for path in TABLES if Path(path).exists() for end in parse_table(Path(path).read_text())]
-        reserved_below = int(RESERVED_PORTS.read_text())
-        users = own_and_root(os.getuid(), map_of_users=USER_MAP.read_text(), nobody=int(NOBODY.read_text()))
-    except (OSError, ValueError):
+        tables = [Path(path).read_text() for path in TABLES if Path(path).exists()]
+        sockets = [end for table in tables for end in parse_table(table, port=sender.port)]
+        reserved_below = int(_said(RESERVED_PORTS, FIRST_FREE_PORT))
+        users = own_and_root(os.getuid(), map_of_users=_said(USER_MAP, ALL_USERS), nobody=int(_said(NOBODY, LAST_USER)))
+    except (OSError, ValueError, IndexError):
         return NO_TABLE
-    if not sockets:  # not even the one that it came to
+    if not tables:
         return NO_TABLE
     return doubt(
         sender,
@@ -123,10 +128,22 @@ def doubt_about(sender: Address, *, listening: int) -> str | None:
     )
 
 
+def kernel_tells() -> bool:
+    """Say whether this machine tells whose its sockets are at all."""
+    return any(Path(path).exists() for path in TABLES)
+
+
+def _said(path: Path, otherwise: object) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return str(otherwise)
+
+
 def own_and_root(own: int, *, map_of_users: str, nobody: int) -> set[int]:
     """Return the uids to believe; where a container has not all users, the one that stands for all others is nobody's."""
     users = {ROOT, own}
-    return users if map_of_users.split() == ALL_USERS else users - {nobody}
+    return users if map_of_users.split() == ALL_USERS.split() else users - {nobody}
 
 
 def _is_this_machines(host: str) -> bool:

@@ -6,6 +6,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -50,14 +51,13 @@ def judged(
 
 @pytest.mark.skipif(sys.byteorder != "little", reason="the tables here are of a machine of the other order of bytes")
 def test_the_kernels_tables_are_read_with_addresses_of_both_families() -> None:
-    assert parse_table(TABLE) == [
-        UdpSocket(Address("127.0.0.1", 48953), Address("127.0.0.1", 7777), 65534),
-        UdpSocket(Address("0.0.0.0", 7777), NOTHING, 1000),
+    assert parse_table(TABLE, port=48953) == [UdpSocket(Address("127.0.0.1", 48953), Address("127.0.0.1", 7777), 65534)]
+    assert parse_table(TABLE, port=7777) == [UdpSocket(Address("0.0.0.0", 7777), NOTHING, 1000)]
+    assert parse_table(TABLE_6, port=48953) == [UdpSocket(Address("::1", 48953), Address("::", 0), 0)]
+    assert parse_table(TABLE_6, port=48954) == [
+        UdpSocket(Address("127.0.0.1", 48954), Address("127.0.0.1", 7777), 1000)
     ]
-    assert parse_table(TABLE_6) == [
-        UdpSocket(Address("::1", 48953), Address("::", 0), 0),
-        UdpSocket(Address("127.0.0.1", 48954), Address("127.0.0.1", 7777), 1000),
-    ]
+    assert parse_table(TABLE, port=1) == parse_table("", port=1) == []
 
 
 @pytest.mark.parametrize("uid", [0, OWN])
@@ -97,6 +97,7 @@ def test_a_reserved_port_is_roots_who_needs_no_socket_unless_a_service_of_anothe
     assert judged(UdpSocket(Address("127.0.0.53", 53), NOTHING, OTHER), sender=reserved) is None
     assert judged(UdpSocket(Address("0.0.0.0", 53), NOTHING, OTHER), sender=reserved) == "it comes from uid 1001"
     assert judged(sender=reserved, reserved_below=0) == senders.GONE, "where anybody may use every port"
+    assert judged(sender=Address("127.0.0.1", 0)) == senders.GONE, "a race sends from port 0 without any right"
 
 
 def test_what_bears_the_listeners_own_port_is_nobodys() -> None:
@@ -196,3 +197,24 @@ def test_nobody_else_can_speak_for_the_socket_that_commands_are_sent_from(host: 
 @pytest.mark.parametrize("host", ["198.51.100.77", "fe80::1", "2001:db8::1"])
 def test_what_comes_from_elsewhere_is_not_looked_up_here(host: str) -> None:
     assert doubt_about(Address(host, 40000), listening=LISTENING) == senders.ELSEWHERE
+
+
+def test_where_the_kernel_does_not_tell_nobody_is_believed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, listener: socket.socket
+) -> None:
+    assert senders.kernel_tells()
+    with sending_socket(socket.AF_INET) as sending:
+        sending.sendto(b"5:", listener.getsockname())
+        monkeypatch.setattr(senders, "TABLES", (str(tmp_path / "none"),))
+        assert not senders.kernel_tells()
+        assert heard(listener) == senders.NO_TABLE
+
+
+def test_an_older_kernel_without_user_namespaces_tells_enough(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, listener: socket.socket
+) -> None:
+    for name in ("RESERVED_PORTS", "USER_MAP", "NOBODY"):
+        monkeypatch.setattr(senders, name, tmp_path / name)
+    with sending_socket(socket.AF_INET) as sending:
+        sending.sendto(b"5:", listener.getsockname())
+        assert heard(listener) is None
