@@ -84,6 +84,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 $(VENV)/.slurm-tried: $(VENV)/.created
 	@$(INSTALL_SLURM)
+	@$(INSTALL_NPING)
 	@touch $@
 
 # tests/devcluster need these; where they may not be installed the tests are skipped and say why. Never on a machine that has
@@ -101,5 +102,15 @@ if [ "$$new" ] && [ ! -e /etc/slurm/slurm.conf ] && { has slurm-client || ! comm
 	if [ -d /run/systemd/system ]; then \
 		for unit in $$new; do $$sudo systemctl --quiet disable --now $$unit 2>/dev/null || true; done; \
 	fi; \
+fi
+endef
+
+# The manual's client; tests that need it are skipped without, and say so.
+define INSTALL_NPING
+sudo=$$([ "$$(id -u)" = 0 ] || echo 'sudo -n'); \
+if ! command -v nping >/dev/null && command -v apt-get >/dev/null && $$sudo true 2>/dev/null; then \
+	echo 'installing the system package nmap, for nping'; \
+	$$sudo apt-get -qq update >/dev/null; \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq --yes install nmap >/dev/null || true; \
 fi
 endef

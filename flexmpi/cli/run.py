@@ -12,17 +12,19 @@ import click
 
 from flexmpi.cli.policy_options import policy_from, watts_from
 from flexmpi.configuration import read_rankfile, read_schedule
-from flexmpi.errors import ConfigurationError
+from flexmpi.errors import AuthenticationError, ConfigurationError
 from flexmpi.numerals import whole_number
 from flexmpi.protocol.address import Address
 from flexmpi.runtime.job.interval import Interval
 from flexmpi.runtime.job.options import JobOptions, Limits
 from flexmpi.runtime.job.placement import initial_placement
+from flexmpi.runtime.machine.senders import kernel_tells
 from flexmpi.runtime.providers.surroundings import Surroundings, find_surroundings
 from flexmpi.runtime.reporting.eventlog import EventLog
 from flexmpi.runtime.reporting.monitoring import parse_counters
 from flexmpi.runtime.supervisor.supervisor import AgentLine, Supervisor
 from flexmpi.trust.agent_folder import wanted_agent
+from flexmpi.trust.command_key import command_key
 
 FILE = click.Path(path_type=Path)
 POSITIVE = click.IntRange(min=1)
@@ -67,6 +69,15 @@ def token_from(path: Path | None) -> str | None:
     return token
 
 
+def key_for(listen: Address, *, open_to_all: bool) -> bytes | None:
+    """Return the user's key for commands, made where the kernel cannot tell whose they are; without it the job runs on."""
+    try:
+        return command_key(make=not open_to_all and not (listen.is_loopback and kernel_tells()))
+    except AuthenticationError as error:
+        click.echo(f"flexmpi: warning: no signed commands are taken: {error}", err=True)
+        return None
+
+
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.option("-n", "--processes", type=POSITIVE, help="Ranks to start with.  [default: 1 on each starting node]")
 @click.option(
@@ -79,6 +90,7 @@ def token_from(path: Path | None) -> str | None:
 @click.option("--nodefile", type=FILE, help="The nodes to use of them: HOST:CORES a line.")
 @click.option("--rankfile", type=FILE, help="Ranks to start on each node: HOST:N a line.")
 @click.option("--listen", metavar="[ADDR:]PORT", help="Take text commands at this UDP port (0: any; ADDR: 127.0.0.1).")
+@click.option("--listen-open", is_flag=True, help="Take them from anybody, not from your own user and root only.")
 @click.option("--token-file", type=FILE, help="Take only commands that begin with this file's word and an '@'.")
 @click.option("--report", metavar="[HOST:]PORT", help="Send monitoring lines to this UDP port.")
 @click.option("--report-units", type=click.Choice(["us", "s"]), default="us", show_default=True, help="Of their times.")
@@ -199,6 +211,7 @@ def job_options(script: Path, arguments: tuple[str, ...], options: dict[str, Any
     report = None if options["report"] is None else Address.parse(options["report"], option="--report")
     if options["io_controller"] and report is None:
         raise ConfigurationError("--io-controller needs --report, where the controller is asked")
+    listen = _listening_place(options)
     limits = Limits(
         minimum_nodes=minimum,
         maximum_nodes=len(nodes) if maximum is None else maximum,
@@ -211,8 +224,10 @@ def job_options(script: Path, arguments: tuple[str, ...], options: dict[str, Any
         placement=placement,
         limits=limits,
         interval=options["interval"],
-        listen=None if options["listen"] is None else Address.parse(options["listen"], option="--listen"),
+        listen=listen,
+        listen_open=options["listen_open"],
         token=token_from(options["token_file"]),
+        key=None if listen is None else key_for(listen, open_to_all=options["listen_open"]),
         identifier=options["identifier"],
         quiet=options["quiet"],
         allocation=around.allocation,
@@ -232,6 +247,15 @@ def job_options(script: Path, arguments: tuple[str, ...], options: dict[str, Any
         watts=watts_from(options["node_watts"], nodes),
         warm=options["warm"],
     )
+
+
+def _listening_place(options: dict[str, Any]) -> Address | None:
+    """Return where commands are taken, if anywhere."""
+    if options["listen_open"] and options["listen"] is None:
+        raise ConfigurationError("--listen-open needs --listen, which says the port")
+    if options["listen_open"] and options["token_file"] is not None:
+        raise ConfigurationError("--listen-open takes commands from anybody, --token-file does not: give one of them")
+    return None if options["listen"] is None else Address.parse(options["listen"], option="--listen")
 
 
 def _starting_placement(

@@ -2,36 +2,67 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 import sys
+import time
 
 import click
 
-from flexmpi.errors import LinkError
+from flexmpi.errors import AuthenticationError, LinkError
 from flexmpi.protocol.address import LARGEST_DATAGRAM, Address
+from flexmpi.protocol.signatures import GREETING, NONCE_BYTES, number_of, sign
+from flexmpi.runtime.machine.datagrams import reachable, resolved, sending_socket
+from flexmpi.trust.command_key import command_key
 
 REPLY_LIMIT_S = 5.0
 
 
-def ask(address: Address, command: str, *, limit_s: float = REPLY_LIMIT_S) -> str:
+def ask(address: Address, command: str, *, limit_s: float = REPLY_LIMIT_S, key: bytes | None = None) -> str:
     """Send a command as one datagram and return the reply.
+
+    Parameters
+    ----------
+    key
+        The user's, to sign the command with; without one the kernel has to tell whose it is.
 
     Raises
     ------
+    ConfigurationError
+        The host is not known.
     LinkError
         Nobody answered within ``limit_s`` seconds.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
-        end.settimeout(limit_s)
+    problem: OSError | None = None
+    # A name may have an address of each family, and the job listens at one of them.
+    for family, end in resolved(reachable(address), what="the address"):
         try:
-            # Connected, so that a closed port is refused at once rather than waited for.
-            end.connect(address)
-            end.send(command.encode())
-            return end.recv(LARGEST_DATAGRAM).decode(errors="replace")
+            return _ask(family, end, command, limit_s=limit_s, key=key)
         except TimeoutError:
             raise LinkError(f"no answer from {address} within {limit_s:g} s") from None
         except OSError as error:
-            raise LinkError(f"cannot send to {address}: {error.strerror or error}") from None
+            problem = problem or error
+    raise LinkError(f"cannot send to {address}: {(problem and problem.strerror) or problem}")
+
+
+def _ask(family: socket.AddressFamily, end: Address, command: str, *, limit_s: float, key: bytes | None) -> str:
+    # Open until the reply: the job looks up whose socket it is.
+    with sending_socket(family) as sending:
+        text = command.encode()
+        if key is not None and (job := number_of(_exchange(sending, end, GREETING, limit_s=limit_s))) is not None:
+            text = sign(text, key=key, job=job, nonce=secrets.token_hex(NONCE_BYTES))
+        return _exchange(sending, end, text, limit_s=limit_s)
+
+
+def _exchange(sending: socket.socket, end: Address, text: bytes, *, limit_s: float) -> str:
+    sending.sendto(text, end)
+    until = time.monotonic() + limit_s
+    while (left_s := until - time.monotonic()) > 0:
+        sending.settimeout(left_s)
+        reply, sender = sending.recvfrom(LARGEST_DATAGRAM)
+        if Address.of(sender) == end:
+            return reply.decode(errors="replace")
+    raise TimeoutError
 
 
 @click.command()
@@ -42,8 +73,14 @@ def send(address: str, command: str) -> None:
 
     For example: flexmpi send localhost:6666 6:lhost:2
 
+    It is signed with your key ~/.flexmpi/commands.key where there is one, which proves from other machines whose it is.
     The exit status is 0 if the command was taken, 1 if it was refused, 2 if nobody answered.
     """
-    reply = ask(Address.parse(address, option="the address"), command)
+    try:
+        key = command_key(make=False)
+    except AuthenticationError as error:
+        click.echo(f"flexmpi: warning: the command is not signed: {error}", err=True)
+        key = None
+    reply = ask(Address.parse(address, option="the address"), command, key=key)
     click.echo(reply)
     sys.exit(1 if reply.startswith("error:") else 0)

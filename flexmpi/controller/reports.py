@@ -12,9 +12,12 @@ from asyncio import DatagramProtocol, DatagramTransport
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from flexmpi.errors import LinkError
 from flexmpi.protocol.address import Address
+from flexmpi.runtime.machine.datagrams import sending_socket
+from flexmpi.runtime.machine.senders import doubt_about
 
 REPLY_LIMIT_S = 6.0
 """An application may itself wait up to 5 s for a node before it replies."""
@@ -59,26 +62,31 @@ def parse_report(datagram: bytes) -> Report:
 
 
 class _Receiver(DatagramProtocol):
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, listening: int) -> None:
         self._receive = receive
+        self._listening = listening
 
-    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
-        self._receive(parse_report(data), Address(*address[:2]))
+    def datagram_received(self, data: bytes, address: tuple[Any, ...]) -> None:
+        report, sender = parse_report(data), Address.of(address)
+        # A line is shown with its sender, whoever that is; turns at I/O are this user's own.
+        if isinstance(report, Line) or doubt_about(sender, listening=self._listening) is None:
+            self._receive(report, sender)
 
 
 async def receive_reports(end: socket.socket, receive: Receive) -> DatagramTransport:
     """Have ``receive`` called with every report and its sender, until the transport is closed."""
     loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(lambda: _Receiver(receive), sock=end)
+    transport, _ = await loop.create_datagram_endpoint(lambda: _Receiver(receive, end.getsockname()[1]), sock=end)
     return transport
 
 
 class _Asking(DatagramProtocol):
-    def __init__(self) -> None:
+    def __init__(self, address: Address) -> None:
+        self._address = address
         self.reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
-    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
-        if not self.reply.done():
+    def datagram_received(self, data: bytes, address: tuple[Any, ...]) -> None:
+        if not self.reply.done() and Address.of(address) == self._address:
             self.reply.set_result(data)
 
     def error_received(self, error: Exception) -> None:
@@ -87,7 +95,7 @@ class _Asking(DatagramProtocol):
 
 
 async def ask(address: Address, command: str, *, limit_s: float = REPLY_LIMIT_S) -> str:
-    """Send a command as one datagram and return the reply, as printable text.
+    """Send a command to an application of this machine as one datagram and return the reply, as printable text.
 
     Raises
     ------
@@ -96,9 +104,11 @@ async def ask(address: Address, command: str, *, limit_s: float = REPLY_LIMIT_S)
     """
     loop = asyncio.get_running_loop()
     # A socket for each command: what comes to it is the reply to that one, however late an earlier one comes.
-    transport, asking = await loop.create_datagram_endpoint(_Asking, remote_addr=address)
+    transport, asking = await loop.create_datagram_endpoint(
+        lambda: _Asking(address), sock=sending_socket(socket.AF_INET)
+    )
     try:
-        transport.sendto(command.encode())
+        transport.sendto(command.encode(), address)
         reply = await asyncio.wait_for(asking.reply, limit_s)
     except TimeoutError:
         raise LinkError(f"no answer from {address} within {limit_s:g} s") from None

@@ -221,7 +221,8 @@ def split_token(datagram: bytes) -> tuple[str | None, bytes]:
     """Split ``TOKEN@6:…`` into the token and the command; without a token, into None and the datagram.
 
     An ``@`` after the first colon belongs to the command. The token comes without surrounding blanks. Raises
-    CommandError for a datagram of more than 2048 bytes and for a token that is empty or not UTF-8.
+    CommandError for a datagram of more than 2048 bytes or with text after a NUL byte, and for a token that is empty or not
+    UTF-8.
     """
     head, at, rest = _without_padding(datagram).partition(b"@")
     if not at or b":" in head:
@@ -235,8 +236,8 @@ def split_token(datagram: bytes) -> tuple[str | None, bytes]:
 def parse_command(datagram: bytes) -> Command:
     """Read one command, its token already split off.
 
-    Blanks and newlines around the command and its fields, one trailing ``:``, and everything from the first NUL byte on
-    (C clients send buffers of a fixed size) are ignored.
+    Blanks and newlines around the command and its fields, one trailing ``:``, and NUL bytes at the end (C clients send
+    buffers of a fixed size) are ignored.
 
     Raises
     ------
@@ -302,7 +303,10 @@ class _Argument:
 def _without_padding(datagram: bytes) -> bytes:
     if len(datagram) > LARGEST_DATAGRAM_BYTES:
         raise CommandError(f"datagram of {len(datagram)} bytes (expected at most {LARGEST_DATAGRAM_BYTES})")
-    return datagram.partition(b"\0")[0]
+    text = datagram.rstrip(b"\0")
+    if b"\0" in text:
+        raise CommandError("text after a NUL byte (expected NULs at the end only)")
+    return text
 
 
 def _decoded(raw: bytes) -> str:

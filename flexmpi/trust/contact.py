@@ -19,9 +19,9 @@ from flexmpi.errors import AuthenticationError, ConfigurationError
 from flexmpi.protocol.auth import Authority, fresh_payload, prove
 from flexmpi.protocol.wire import VERSION, Value, Version, complaint
 from flexmpi.trust.agent_folder import CARD_NAME, PUBLIC_NAME, has_card
-from flexmpi.trust.curve import secure_client
-from flexmpi.trust.guarded_files import WRITABLE_BY_OTHERS, cannot, read_guarded, write_whole
-from flexmpi.trust.keys import PUBLIC_MODE, CurveKeys, agent_public_key, local_key
+from flexmpi.trust.curve import means_ipv6, secure_client
+from flexmpi.trust.guarded_files import PUBLIC_MODE, WRITABLE_BY_OTHERS, cannot, read_guarded, write_whole
+from flexmpi.trust.keys import CurveKeys, agent_public_key, local_key
 from flexmpi.trust.munge import Munge
 
 CARD = "agent's card"
@@ -91,11 +91,14 @@ class Contact:
     ----------
     server_key
         Its public key (Z85), which whoever answers at the address has to prove.
+    by_ipv6
+        Whether its address is one, or a name that has no other.
     """
 
     folder: Path
     card: Card
     server_key: str
+    by_ipv6: bool = False
 
     def dial(self, context: zmq.Context[S], *, prepare: Callable[[S], None] = lambda _: None) -> Connection[S]:
         """Open a connection with a key of its own; what is sent before the agent is reached waits, and is never queued.
@@ -115,7 +118,7 @@ class Contact:
         socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_LIMIT_MS)
         socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, LONGEST_RECONNECT_MS)
-        socket.setsockopt(zmq.IPV6, int("[" in self.card.address))
+        socket.setsockopt(zmq.IPV6, int(self.by_ipv6))
         prepare(socket)
         socket.connect(self.card.address)
         return Connection(self, socket, client_key=keys.public)
@@ -201,4 +204,4 @@ def read_contact(folder: Path) -> Contact:
         card = Card.model_validate_json(text)
     except ValidationError as error:
         raise ConfigurationError(complaint(error, CARD), file=str(path)) from None
-    return Contact(folder, card, agent_public_key(folder / PUBLIC_NAME))
+    return Contact(folder, card, agent_public_key(folder / PUBLIC_NAME), by_ipv6=means_ipv6(card.address))

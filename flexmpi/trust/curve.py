@@ -6,6 +6,7 @@ Every key is let in: who a client is, its credential proves, which `auth` compar
 from __future__ import annotations
 
 import asyncio
+from socket import AF_INET, AF_INET6, getaddrinfo
 from typing import Any
 
 import zmq
@@ -84,6 +85,21 @@ def sender_key(frame: zmq.Frame) -> str:
     if not isinstance(key, str) or not key:
         raise AuthenticationError("the connection has no key, which only an encrypted one has")
     return key
+
+
+def means_ipv6(endpoint: str) -> bool:
+    """Say whether ``tcp://HOST:PORT`` is reached by IPv6: an address in brackets, or a name that has no IPv4 address.
+
+    ZeroMQ looks a name up in one family, which it is told. May block for as long as the name service takes.
+    """
+    host = endpoint.removeprefix("tcp://").rpartition(":")[0]
+    if host.startswith("["):
+        return True
+    try:
+        families = {family for family, *_ in getaddrinfo(host, None)}
+    except (OSError, UnicodeError):
+        return False  # ZeroMQ looks again
+    return AF_INET6 in families and AF_INET not in families
 
 
 def _bound(socket: zmq.Socket[Any]) -> None:

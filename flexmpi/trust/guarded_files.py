@@ -1,14 +1,15 @@
 """Small files that say whom to believe: written whole with their mode, read only where nobody else could have changed them.
 
-What they mean is `keys` and `contact`'s.
+What they mean is `keys`, `command_key` and `contact`'s.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tempfile
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from flexmpi.errors import AuthenticationError
@@ -16,6 +17,9 @@ from flexmpi.protocol.auth import ROOT
 
 LARGEST_FILE_BYTES = 4096
 READABLE_BY_OTHERS, WRITABLE_BY_OTHERS = 0o077, 0o022
+KEY_FILE = "key file"
+SECRET_MODE, PUBLIC_MODE = 0o600, 0o644
+HEX_KEY = re.compile(r"[0-9a-f]{64}")
 
 
 def write_whole(path: Path, text: str, *, mode: int, replace: bool) -> None:
@@ -65,6 +69,34 @@ def read_guarded(
             return file.read(LARGEST_FILE_BYTES).decode("ascii", "replace").strip(), status
     except OSError as error:
         raise cannot("read", path, error, what=what) from None
+
+
+def secret_made_or_read(path: Path, new: Callable[[], str], *, form: re.Pattern[str]) -> str:
+    """Return the secret of a key file of this user's (mode 0600), which is made if it is not there.
+
+    Raises
+    ------
+    AuthenticationError
+        It cannot be made, is no key, is not this user's, or others can read it or change its folder.
+    """
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        check_folder(path.parent, what=KEY_FILE, owners=(os.geteuid(),))
+        if not path.exists():
+            write_whole(path, new(), mode=SECRET_MODE, replace=False)
+    except OSError as error:
+        raise cannot("make", path, error, what=KEY_FILE) from None
+    return read_key(path, owners=(os.geteuid(),), forbidden=READABLE_BY_OTHERS, form=form)[0]
+
+
+def read_key(
+    path: Path, *, owners: Collection[int], forbidden: int, form: re.Pattern[str]
+) -> tuple[str, os.stat_result]:
+    """Return the key in a file and the file's status; raises AuthenticationError as `read_guarded`, and for what is no key."""
+    text, status = read_guarded(path, what=KEY_FILE, owners=owners, forbidden=forbidden)
+    if not form.fullmatch(text):
+        raise AuthenticationError(f"key file {path} holds no key: expected one line that matches {form.pattern}")
+    return text, status
 
 
 def check_folder(folder: Path, *, what: str, owners: Collection[int]) -> None:

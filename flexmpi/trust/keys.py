@@ -8,31 +8,29 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import zmq
 
-from flexmpi.errors import AuthenticationError
 from flexmpi.protocol.auth import ROOT, Identity, SharedKey
 from flexmpi.trust.agent_folder import LOCAL_NAME, PUBLIC_NAME, SECRET_NAME
 from flexmpi.trust.guarded_files import (
+    HEX_KEY,
+    KEY_FILE,
+    PUBLIC_MODE,
     READABLE_BY_OTHERS,
     WRITABLE_BY_OTHERS,
     cannot,
-    check_folder,
-    read_guarded,
+    read_key,
+    secret_made_or_read,
     write_whole,
 )
 
-KEY_FILE = "key file"
 LOCAL_KEY_BYTES = 32
 
-SECRET_MODE, PUBLIC_MODE = 0o600, 0o644
-
 _Z85 = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
-_HEX = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def agent_keys(folder: Path) -> CurveKeys:
         the folder.
     """
     path = folder / SECRET_NAME
-    secret = _made_or_read(path, lambda: CurveKeys.fresh().secret, form=_Z85)
+    secret = secret_made_or_read(path, lambda: CurveKeys.fresh().secret, form=_Z85)
     public = zmq.curve_public(secret.encode()).decode()
     try:
         if not (shown := folder / PUBLIC_NAME).exists() or shown.read_bytes().strip() != public.encode():
@@ -85,7 +83,7 @@ def agent_public_key(path: Path, *, owners: Collection[int] | None = None) -> st
         It is not there, not owned by any of these, can be changed by others, or is no key.
     """
     owners = (ROOT, os.geteuid()) if owners is None else owners
-    return _read(path, owners=owners, forbidden=WRITABLE_BY_OTHERS, form=_Z85)[0]
+    return read_key(path, owners=owners, forbidden=WRITABLE_BY_OTHERS, form=_Z85)[0]
 
 
 def local_key(folder: Path, *, make: bool) -> SharedKey:
@@ -103,24 +101,6 @@ def local_key(folder: Path, *, make: bool) -> SharedKey:
     """
     path = folder / LOCAL_NAME
     if make:
-        _made_or_read(path, lambda: secrets.token_hex(LOCAL_KEY_BYTES), form=_HEX)
-    text, status = _read(path, owners=(os.geteuid(),), forbidden=READABLE_BY_OTHERS, form=_HEX)
+        secret_made_or_read(path, lambda: secrets.token_hex(LOCAL_KEY_BYTES), form=HEX_KEY)
+    text, status = read_key(path, owners=(os.geteuid(),), forbidden=READABLE_BY_OTHERS, form=HEX_KEY)
     return SharedKey(bytes.fromhex(text), Identity(status.st_uid, status.st_gid))
-
-
-def _made_or_read(path: Path, new: Callable[[], str], *, form: re.Pattern[str]) -> str:
-    try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        check_folder(path.parent, what=KEY_FILE, owners=(os.geteuid(),))
-        if not path.exists():
-            write_whole(path, new(), mode=SECRET_MODE, replace=False)
-    except OSError as error:
-        raise cannot("make", path, error, what=KEY_FILE) from None
-    return _read(path, owners=(os.geteuid(),), forbidden=READABLE_BY_OTHERS, form=form)[0]
-
-
-def _read(path: Path, *, owners: Collection[int], forbidden: int, form: re.Pattern[str]) -> tuple[str, os.stat_result]:
-    text, status = read_guarded(path, what=KEY_FILE, owners=owners, forbidden=forbidden)
-    if not form.fullmatch(text):
-        raise AuthenticationError(f"key file {path} holds no key: expected one line that matches {form.pattern}")
-    return text, status

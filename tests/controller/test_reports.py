@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexmpi.controller.reports import AskIO, EndIO, Line, ask, parse_report
+from flexmpi.controller.reports import AskIO, EndIO, Line, ask, parse_report, receive_reports
 from flexmpi.errors import LinkError
 from flexmpi.protocol.address import Address
 from flexmpi.runtime.supervisor.listener import listen
+from tests.udp import needs_root, strangers_socket
 
 
 @pytest.mark.parametrize(
@@ -63,3 +64,28 @@ def test_nobody_listening_is_noticed_at_once_and_silence_after_the_limit() -> No
     with pytest.raises(LinkError, match=f"no answer from {address}: Connection refused"):
         asyncio.run(ask(address, "4:on", limit_s=30))
     assert time.monotonic() - began < 10
+
+
+@needs_root
+def test_turns_at_io_are_asked_for_and_ended_by_this_users_applications_only() -> None:
+    async def scenario() -> list[object]:
+        taken: asyncio.Queue[object] = asyncio.Queue()
+        end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        end.bind(("127.0.0.1", 0))
+        end.setblocking(False)
+        transport = await receive_reports(end, lambda report, sender: taken.put_nowait(report))
+        try:
+            with strangers_socket() as stranger, socket.socket(type=socket.SOCK_DGRAM) as own:
+                for sender, text in (
+                    (stranger, b"RELQIO"),
+                    (stranger, b"ACQIO: 7"),
+                    (stranger, b"hi"),
+                    (own, b"RELQIO"),
+                ):
+                    sender.sendto(text, end.getsockname())
+                async with asyncio.timeout(10.0):
+                    return [await taken.get(), await taken.get()]
+        finally:
+            transport.close()
+
+    assert asyncio.run(scenario()) == [Line("hi"), EndIO()]

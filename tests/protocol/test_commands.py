@@ -94,12 +94,17 @@ def test_canonical_text_is_read_back_as_the_same_command(command: Command) -> No
 
 
 @bounded
-@given(commands, st.sampled_from(["", " ", "\n", "\r\n"]), st.integers(0, 500), st.binary(max_size=20))
-def test_blanks_and_nul_padding_around_a_command_are_ignored(
-    command: Command, blank: str, padding: int, rubbish: bytes
-) -> None:
-    padded = (blank + command.text() + blank).encode() + b"\0" * padding + (b"\0" + rubbish if padding else b"")
-    assert parse_command(padded) == command
+@given(commands, st.sampled_from(["", " ", "\n", "\r\n"]), st.integers(0, 500))
+def test_blanks_and_nul_padding_around_a_command_are_ignored(command: Command, blank: str, padding: int) -> None:
+    assert parse_command((blank + command.text() + blank).encode() + b"\0" * padding) == command
+
+
+@bounded
+@given(commands, st.integers(1, 9), st.binary(min_size=1, max_size=20).filter(lambda text: text.strip(b"\0")))
+def test_text_after_a_nul_is_refused_and_never_dropped(command: Command, padding: int, text: bytes) -> None:
+    for read in (parse_command, split_token):
+        with pytest.raises(CommandError, match=r"text after a NUL byte \(expected NULs at the end only\)"):
+            read(command.text().encode() + b"\0" * padding + text)
 
 
 def test_blanks_around_fields_are_ignored() -> None:
@@ -210,14 +215,14 @@ def test_a_threshold_without_an_objective_cannot_be_expressed() -> None:
         (b"secret@12:a@b", "secret", b"12:a@b"),
         (b"12:someone@example.org", None, b"12:someone@example.org"),
         (b"6:node1:2", None, b"6:node1:2"),
-        (b"5:\0token@6", None, b"5:\0token@6"),
+        (b"5:\0\0", None, b"5:\0\0"),
     ],
 )
 def test_a_token_is_split_off_before_the_first_colon_only(datagram: bytes, token: str | None, rest: bytes) -> None:
     assert split_token(datagram) == (token, rest)
 
 
-@pytest.mark.parametrize("datagram", [b"@5:", b" @5:", b"\xff@5:", b"t@5:" + b" " * 2048])
+@pytest.mark.parametrize("datagram", [b"@5:", b" @5:", b"\xff@5:", b"t@5:" + b" " * 2048, b"5:\0token@6", b"to\0ken@6"])
 def test_an_unusable_token_is_refused(datagram: bytes) -> None:
     with pytest.raises(CommandError):
         split_token(datagram)

@@ -46,10 +46,10 @@ class Supervisor:
 
 
 @asynccontextmanager
-async def supervisor() -> AsyncIterator[Supervisor]:
-    """A gateway that listens, and hears nothing from a real job."""
+async def supervisor(*names: str) -> AsyncIterator[Supervisor]:
+    """A gateway that listens, to others who know this host by names, and hears nothing from a real job."""
     opened = Supervisor()
-    await opened.gateway.open()
+    await opened.gateway.open(names)
     try:
         yield opened
     finally:
@@ -57,9 +57,11 @@ async def supervisor() -> AsyncIterator[Supervisor]:
         await opened.gateway.close()
 
 
-async def admitted(port: int, key: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Frames]:
+async def admitted(
+    port: int, key: bytes, *, host: str = "127.0.0.1"
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Frames]:
     """Connect as a launcher does."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection(host, port)
     nonces = await reader.readexactly(NONCE_BYTES) + bytes(NONCE_BYTES)
     writer.write(bytes(NONCE_BYTES) + proof(key, "launcher", nonces))
     assert await reader.readexactly(PROOF_BYTES) == proof(key, "supervisor", nonces)

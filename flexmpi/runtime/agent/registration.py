@@ -7,13 +7,12 @@ import pwd
 import secrets
 from pathlib import Path
 
-from flexmpi.protocol.address import Address
+from flexmpi.protocol.address import EVERY_ADDRESS, Address
 from flexmpi.protocol.messages import Address as MessageAddress
 from flexmpi.runtime.agent.conversation import Facts
 from flexmpi.runtime.job.options import JobOptions
 
 KEY_BYTES = 8
-ANY_ADDRESS = ("0.0.0.0", "::")
 
 
 def facts_of(options: JobOptions, *, listening: Address | None) -> Facts:
@@ -38,7 +37,7 @@ def facts_of(options: JobOptions, *, listening: Address | None) -> Facts:
 def _reachable(listening: Address, options: JobOptions) -> MessageAddress:
     """Return where others reach the listener; one that listens at every address is reached by this machine's name."""
     host = listening.host
-    if host in ANY_ADDRESS:
+    if host in EVERY_ADDRESS:
         host = os.uname().nodename if options.allocation is None else options.allocation.addresses[0]
     return MessageAddress(host=host, port=listening.port)
 

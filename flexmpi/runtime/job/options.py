@@ -71,6 +71,10 @@ class JobOptions:
         The sampling interval as text, None to leave it to the program.
     token
         What text commands must begin with, if anything.
+    key
+        The user's, by which text commands from other machines are signed; None where there is none.
+    listen_open
+        Text commands are taken from anybody.
     report, report_in_seconds
         Where the monitoring service reports to, and in which unit.
     io_controlled
@@ -105,6 +109,8 @@ class JobOptions:
     interval: str | None = None
     listen: Address | None = None
     token: str | None = None
+    key: bytes | None = field(default=None, repr=False)
+    listen_open: bool = False
     identifier: int = 0
     quiet: bool = False
     schedule: tuple[ScheduledChange, ...] = ()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from flexmpi.errors import LinkError
+from flexmpi.protocol.address import LOOPBACK
 from flexmpi.protocol.frames import (
     HEARTBEAT_S,
     NONCE_BYTES,
@@ -73,11 +75,11 @@ class Gateway:
     _connections: set[asyncio.Task[None]] = field(default_factory=set)
     _closing: bool = False
 
-    async def open(self, host: str = "127.0.0.1", *, names: Sequence[str] = ("127.0.0.1",)) -> None:
-        """Start listening at a free port of ``host``, which launchers know by these names."""
-        self._server = await asyncio.start_server(self._serve, host, 0)
+    async def open(self, names: Sequence[str] = ()) -> None:
+        """Start listening at a free port: of the loopback, or of every address where launchers know this host by names."""
+        self._server = await asyncio.start_server(self._serve, sock=_listening_socket(every_address=bool(names)))
         port = self._server.sockets[0].getsockname()[1]
-        self.addresses = tuple(f"{name}:{port}" for name in names)
+        self.addresses = tuple(f"{name}:{port}" for name in names or (LOOPBACK,))
         self._pulse = asyncio.create_task(self._heartbeat())
 
     def stop_launchers(self) -> None:
@@ -158,3 +160,12 @@ class Gateway:
         check_proof(self.key, "launcher", nonces, await reader.readexactly(PROOF_BYTES))
         writer.write(proof(self.key, "supervisor", nonces))
         return Frames(self.key, "supervisor", nonces)
+
+
+def _listening_socket(*, every_address: bool) -> socket.socket:
+    """Return a socket at a free port, of both families where the machine has both."""
+    if not every_address:
+        return socket.create_server((LOOPBACK, 0))
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", 0))

@@ -10,6 +10,7 @@ from contextlib import suppress
 from flexmpi.errors import CommandError, ConfigurationError
 from flexmpi.protocol.address import Address
 from flexmpi.runtime.job.measurements import EnergyReading, IntervalReport
+from flexmpi.runtime.machine.datagrams import resolved
 from flexmpi.runtime.reporting.report import energy_line, monitoring_line
 
 DEFAULT_COUNTERS = ("PAPI_SP_OPS", "PAPI_TOT_CYC")
@@ -40,10 +41,12 @@ class Monitor:
 
     def __init__(self, address: Address | None, *, in_seconds: bool, counters: tuple[str, ...] = ()) -> None:
         self.counters = counters or DEFAULT_COUNTERS
-        self._address = None if address is None else _resolved(address)
+        # Looked up once: a look-up for each line would hold the job up where the name service is slow.
+        found = None if address is None else resolved(address, what="--report")[0]
+        self._address = None if found is None else found[1]
         self._in_seconds = in_seconds
         self._on = False
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket = socket.socket(socket.AF_INET if found is None else found[0], socket.SOCK_DGRAM)
         self._socket.setblocking(False)
 
     def switch(self, on: bool) -> str:
@@ -119,11 +122,3 @@ def _not_an_event(name: str) -> str | None:
     if re.fullmatch(f"{_PRESET}|{_NATIVE}", name):
         return None
     return f"{name!r} is not an event, expected a PAPI preset as PAPI_TOT_INS or a native event as INST_RETIRED"
-
-
-def _resolved(address: Address) -> Address:
-    """Look a host name up, once: a look-up for each line would hold the job up where the name service is slow."""
-    try:
-        return Address(socket.gethostbyname(address.host), address.port)
-    except OSError as error:
-        raise ConfigurationError(f"--report: host {address.host!r} is not known: {error.strerror or error}") from None

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from typing import Any, Protocol
 
 from flexmpi.cluster.platform import ScheduledChange
-from flexmpi.errors import CommandError
+from flexmpi.errors import AuthenticationError, CommandError
 from flexmpi.protocol.commands import (
     BalanceLoad,
     BindRanks,
@@ -25,13 +24,14 @@ from flexmpi.protocol.commands import (
     ShowPerformance,
     Terminate,
     parse_command,
-    split_token,
 )
+from flexmpi.protocol.signatures import GREETING, greeted
 from flexmpi.runtime.job.measurements import IntervalReport
 from flexmpi.runtime.job.policies import JobPolicy
 from flexmpi.runtime.job.roster import Roster
 from flexmpi.runtime.reporting.monitoring import Monitor
 from flexmpi.runtime.reporting.report import create_lines, received_lines, refused_line, sent_line
+from flexmpi.runtime.supervisor.admission import Admission, Remarks
 from flexmpi.runtime.supervisor.bindings import Bindings
 from flexmpi.runtime.supervisor.io_phases import IOPhases
 from flexmpi.runtime.supervisor.meters import Meters
@@ -73,13 +73,14 @@ class Commander:
     ----------
     job
         The supervisor.
-    token
-        What every datagram must begin with (``TOKEN@``), if anything.
+    admission
+        Whose commands they must be.
     """
 
-    def __init__(self, job: Commanded, token: str | None) -> None:
+    def __init__(self, job: Commanded, admission: Admission) -> None:
         self._job = job
-        self._token = token
+        self._admission = admission
+        self._remarks = Remarks()
         self._one_by_one = asyncio.Lock()
         self._handlers: dict[type[Command], Callable[[Any], str | Awaitable[str]]] = {
             ChangePolicy: self._change_policy,
@@ -98,27 +99,28 @@ class Commander:
 
     async def answer(self, datagram: bytes, sender: str) -> str:
         """Carry out one datagram's command, when those before it have been answered, and return the reply to its sender."""
+        if datagram == GREETING:
+            return greeted(self._admission.number)
+        try:
+            text = self._admission.admit(datagram, sender)
+        except AuthenticationError as error:
+            self._job.show(*self._remarks.about(refused_line(sender, str(error))))
+            return f"error: {error}"
         async with self._one_by_one:
             try:
-                reply = f"ok: {await self._carry_out(datagram, sender)}"
+                reply = f"ok: {await self._carry_out(text, sender)}"
             except CommandError as error:
                 self._job.show(refused_line(sender, str(error)))
                 reply = f"error: {error}"
             self._job.show(sent_line(len(reply.encode())))
             return reply
 
-    async def _carry_out(self, datagram: bytes, sender: str) -> str:
-        token, text = split_token(datagram)
-        self._check(token)
+    async def _carry_out(self, text: bytes, sender: str) -> str:
         command = parse_command(text)
         number = int(command.text().partition(":")[0])
         self._job.show(*received_lines(sender, command.text(), number))
         result = self._handlers[type(command)](command)
         return await result if isawaitable(result) else result
-
-    def _check(self, token: str | None) -> None:
-        if self._token is not None and not hmac.compare_digest(self._token.encode(), (token or "").encode()):
-            raise CommandError("this application asks for a token before the command (TOKEN@COMMAND)")
 
     def _change_policy(self, command: ChangePolicy) -> str:
         policy = JobPolicy.named(command.policy, objective=command.objective, threshold=command.threshold)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from flexmpi.errors import ConfigurationError
 from flexmpi.protocol.address import LARGEST_DATAGRAM, Address
+from flexmpi.runtime.machine.datagrams import resolved
+
+REPLIES = (b"ok: ", b"error: ")
 
 
 class _Protocol(asyncio.DatagramProtocol):
@@ -17,14 +22,16 @@ class _Protocol(asyncio.DatagramProtocol):
     def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
         self._transport = transport
 
-    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
+    def datagram_received(self, data: bytes, address: tuple[Any, ...]) -> None:
+        if data.startswith(REPLIES):
+            return  # two jobs that reply to each other's replies would never end
         task = asyncio.create_task(self._reply(data, address))
         self._answering.add(task)
         task.add_done_callback(self._answering.discard)
 
-    async def _reply(self, data: bytes, address: tuple[str, int]) -> None:
+    async def _reply(self, data: bytes, address: tuple[Any, ...]) -> None:
         try:
-            reply = await self._answer(data, f"{address[0]}:{address[1]}")
+            reply = await self._answer(data, str(Address.of(address)))
         except Exception as error:
             # Whoever asked must not wait in vain.
             reply = f"error: the command failed: {type(error).__name__}: {error}"
@@ -40,7 +47,7 @@ async def listen(
     Parameters
     ----------
     address
-        Port 0 takes any free port.
+        Port 0 takes any free port. A name that has an IPv4 address is that, else its IPv6 address.
     answer
         Gets the datagram and its sender, returns the reply.
 
@@ -55,11 +62,15 @@ async def listen(
         The address cannot be listened at.
     """
     loop = asyncio.get_running_loop()
-    try:
-        transport, _ = await loop.create_datagram_endpoint(
-            lambda: _Protocol(answer), local_addr=(address.host, address.port)
-        )
-    except OSError as error:
-        raise ConfigurationError(f"cannot listen for commands at UDP {address}: {error.strerror or error}") from None
-    host, port = transport.get_extra_info("sockname")[:2]
-    return transport, Address(host, port)
+    *others, last = (end for _, end in resolved(address, what="--listen"))
+    for end in (*others, last):
+        try:
+            transport, _ = await loop.create_datagram_endpoint(lambda: _Protocol(answer), local_addr=end)
+            return transport, Address.of(transport.get_extra_info("sockname"))
+        except OSError as error:
+            # Where a machine has no IPv4, its loopback's name may still have an address of it.
+            if error.errno != errno.EADDRNOTAVAIL or end == last:
+                raise ConfigurationError(
+                    f"cannot listen for commands at UDP {address}: {error.strerror or error}"
+                ) from None
+    raise AssertionError("a name that is known has an address")

@@ -65,10 +65,7 @@ class ProcessSets:
         allocation = self._options.allocation
         provider = self._provider(folder)
         self._launchers = Launchers(provider, self._gateway, self._tasks.until, retries=self._options.grant_retries)
-        if allocation is None:
-            await self._gateway.open()
-        else:
-            await self._gateway.open("0.0.0.0", names=allocation.addresses)
+        await self._gateway.open(() if allocation is None else allocation.addresses)
 
     def _provider(self, folder: Path) -> Provider:
         allocation, on_ended = self._options.allocation, self._tasks.notify

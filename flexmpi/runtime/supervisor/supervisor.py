@@ -33,6 +33,7 @@ from flexmpi.runtime.reporting.eventlog import EventLog
 from flexmpi.runtime.reporting.monitoring import Monitor
 from flexmpi.runtime.reporting.terminal import Terminal
 from flexmpi.runtime.supervisor import listener, signals
+from flexmpi.runtime.supervisor.admission import Admission
 from flexmpi.runtime.supervisor.bindings import Bindings
 from flexmpi.runtime.supervisor.commander import Commander
 from flexmpi.runtime.supervisor.io_phases import IOPhases
@@ -299,12 +300,12 @@ class Supervisor:
             self._agent.start()
 
     async def _listen(self, address: Address) -> asyncio.DatagramTransport:
-        commander = Commander(self, self.options.token)
-        transport, bound = await listener.listen(address, commander.answer)
-        if not bound.is_loopback and self.options.token is None:
-            self.warn(
-                f"UDP {bound} takes commands from anybody who reaches it; use --token-file, or listen at 127.0.0.1"
-            )
+        options = self.options
+        admission = Admission(token=options.token, key=options.key, open_to_all=options.listen_open)
+        transport, bound = await listener.listen(address, Commander(self, admission).answer)
+        admission.listening = bound.port
+        if options.listen_open:
+            self.warn(f"UDP {bound} takes commands from anybody who reaches it (--listen-open)")
         self.show(f"Listening for commands at UDP {bound}")
         self.log.write("listening", host=bound.host, port=bound.port)
         self._address = bound

@@ -10,7 +10,7 @@ import zmq.asyncio
 
 from flexmpi.errors import AuthenticationError, ConfigurationError
 from flexmpi.protocol.wire import Message, encode
-from flexmpi.trust.curve import admit_clients, secure_server, sender_key
+from flexmpi.trust.curve import admit_clients, means_ipv6, secure_server, sender_key
 from flexmpi.trust.keys import CurveKeys
 
 HEARTBEAT_MS = 5_000
@@ -41,6 +41,8 @@ class Server:
         self._socket = self._context.socket(zmq.ROUTER)
         secure_server(self._socket, keys)
         self._socket.heartbeat_ivl, self._socket.heartbeat_timeout = HEARTBEAT_MS, HEARTBEAT_LIMIT_MS
+        # At every address means those of both families.
+        self._socket.ipv6 = endpoint.startswith("tcp://*") or means_ipv6(endpoint)
         self._routes: dict[bytes, bytes] = {}
         try:
             self._socket.bind(endpoint)

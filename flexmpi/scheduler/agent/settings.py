@@ -61,8 +61,8 @@ class Agent(Section):
     )
     listen: Endpoint = Field(
         default="tcp://*:7117",
-        description="Where jobs and commands connect to: an address of this host, or * for all. With port 0 the "
-        "system chooses the port.",
+        description="Where jobs and commands connect to: an address of this host, an IPv6 address in brackets, or * for all "
+        "of both families. With port 0 the system chooses the port.",
         examples=["tcp://10.0.0.1:7117"],
     )
     advertise: Host | None = Field(

@@ -11,6 +11,7 @@ import pytest
 from flexmpi.protocol.frames import NONCE_BYTES, proof
 from flexmpi.runtime.providers import gateway as gateways
 from tests.runtime.gateways import HELLO, LIMIT_S, admitted, supervisor
+from tests.udp import needs_ipv6
 
 
 def test_who_knows_the_key_is_heard() -> None:
@@ -108,5 +109,31 @@ def test_a_launcher_that_comes_when_the_job_ends_is_told_to_stop() -> None:
                 assert frames.feed(await reader.read(1 << 16)) == [{"kind": "stop"}]
             assert ours.heard == []
             writer.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)])
+def test_launchers_that_know_this_host_by_a_name_reach_it_by_both_families_of_addresses(host: str) -> None:
+    async def scenario() -> None:
+        async with supervisor(host) as ours:
+            (address,) = ours.gateway.addresses
+            assert address == f"{host}:{ours.port}"
+            _, writer, frames = await admitted(ours.port, ours.gateway.key, host=host)
+            writer.write(frames.encode(HELLO))
+            await ours.until(lambda: len(ours.heard) == 1)
+            writer.close()
+            await ours.until(lambda: ours.lost == ["n0"])
+
+    asyncio.run(scenario())
+
+
+@needs_ipv6
+def test_without_names_the_loopback_alone_is_listened_at() -> None:
+    async def scenario() -> None:
+        async with supervisor() as ours:
+            assert ours.gateway.addresses == (f"127.0.0.1:{ours.port}",)
+            with pytest.raises(OSError, match=r"refused|Connect call failed"):
+                await asyncio.open_connection("::1", ours.port)
 
     asyncio.run(scenario())

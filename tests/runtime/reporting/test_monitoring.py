@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 
 import pytest
 
 from flexmpi.errors import CommandError, ConfigurationError
+from flexmpi.protocol.address import Address
 from flexmpi.runtime.reporting.monitoring import DEFAULT_COUNTERS, Monitor, parse_counters
+from tests.udp import needs_ipv6
 
 
 @pytest.fixture
@@ -57,3 +60,24 @@ def test_a_name_that_is_no_event_changes_nothing(monitor):
     with pytest.raises(CommandError, match="'12' is not an event"):
         monitor.with_others("PAPI_TOT_INS", "12")
     assert monitor.counters == DEFAULT_COUNTERS
+
+
+@pytest.mark.parametrize(
+    ("family", "host"),
+    [(socket.AF_INET, "127.0.0.1"), pytest.param(socket.AF_INET6, "::1", marks=needs_ipv6)],
+)
+def test_lines_go_to_addresses_of_both_families(family, host):
+    with socket.socket(family, socket.SOCK_DGRAM) as end:
+        end.bind((host, 0))
+        end.settimeout(10.0)
+        address = Address.of(end.getsockname())
+        opened = Monitor(address, in_seconds=False)
+        assert opened.switch(True) == f"monitoring is on, reports go to UDP {address}"
+        opened.send("RELQIO")
+        opened.close()
+        assert end.recv(100) == b"RELQIO"
+
+
+def test_a_host_that_is_not_known_is_named():
+    with pytest.raises(ConfigurationError, match=r"--report: host 'no\.such\.host\.invalid' is not known: "):
+        Monitor(Address("no.such.host.invalid", 6667), in_seconds=False)
