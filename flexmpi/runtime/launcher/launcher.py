@@ -33,9 +33,10 @@ from flexmpi.protocol.frames import (
     check_proof,
     proof,
 )
+from flexmpi.protocol.rank_start import SignalState
 from flexmpi.runtime.launcher.node_meter import NodeMeter
 from flexmpi.runtime.launcher.warm_worlds import WarmParent
-from flexmpi.runtime.launcher.world import RunningSet
+from flexmpi.runtime.launcher.world import NO_SIGNALS, RunningSet
 from flexmpi.runtime.machine import processes
 from flexmpi.runtime.machine.energy import POWERCAP
 from flexmpi.runtime.machine.processes import SOCKET_NAME
@@ -85,10 +86,15 @@ class Launcher:
         A private folder, the launcher's to fill and remove.
     powercap
         Where the kernel shows this machine's energy meters.
+    signals
+        What the user's environment ignores and blocks.
     """
 
-    def __init__(self, node: str, folder: Path, powercap: Path = POWERCAP) -> None:
+    def __init__(
+        self, node: str, folder: Path, *, powercap: Path = POWERCAP, signals: SignalState = NO_SIGNALS
+    ) -> None:
         self._node = node
+        self._signals = signals
         self._folder = folder
         self._started_at = time.time()
         self._process_sets: dict[int, RunningSet] = {}
@@ -244,7 +250,7 @@ class Launcher:
             self._send("pset_started", pset=number, warm=warm)
 
         folder = self._folder / f"pset-{number}"
-        process_set = RunningSet(number, folder, send_output=send_output, on_start=say_started)
+        process_set = RunningSet(number, folder, send_output=send_output, on_start=say_started, signals=self._signals)
         self._process_sets[number], self._orders[number] = process_set, order
         end = await process_set.run(order, socket=self._socket, warm=self._warm)
         del self._process_sets[number], self._orders[number]
@@ -338,12 +344,20 @@ def _remove_empty_output() -> None:
             path.unlink()
 
 
+def _signals() -> SignalState:
+    """Return what this process was started to ignore and to block; every Python ignores two signals by itself."""
+    ignored = {number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN}
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    return SignalState(frozenset(ignored - {signal.SIGPIPE, signal.SIGXFSZ}), frozenset(blocked))
+
+
 def main() -> None:
     """Run a node launcher; the supervisor's address and the job's key are in the environment."""
     parser = argparse.ArgumentParser(prog="flexmpi.runtime.launcher", description=main.__doc__)
     parser.add_argument("--node", default=os.environ.get("SLURMD_NODENAME") or os.uname().nodename)
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
+    signals = _signals()
     # Ctrl-C and a closed terminal are the supervisor's to act on.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -356,7 +370,9 @@ def main() -> None:
     folder = options.folder or processes.private_folder()
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        asyncio.run(Launcher(options.node, folder, powercap).run(addresses, key, request=request))
+        asyncio.run(
+            Launcher(options.node, folder, powercap=powercap, signals=signals).run(addresses, key, request=request)
+        )
         _remove_empty_output()
     except SystemExit:
         _remove(folder)

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from flexmpi.protocol.frames import Message
+from flexmpi.protocol.rank_start import NAMES, SIGNALS, SignalState, names_as_text
 from flexmpi.runtime.launcher.mpi_starter import find_starter
 from flexmpi.runtime.launcher.output import LineReader, TerminationNotice
 from flexmpi.runtime.launcher.warm_worlds import WarmParent, WarmWorld
@@ -30,6 +31,7 @@ SILENCE_S = 2.0
 MPIEXEC = -1
 """In place of a rank's number where ``mpiexec`` itself prints."""
 
+NO_SIGNALS = SignalState()
 Output = Callable[[int, str, bytes], Awaitable[None]]
 
 
@@ -66,10 +68,21 @@ class RunningSet:
         Takes a rank's number here, a stream's name and whole lines; waits while the reader is slow.
     on_start
         Called when its ranks have been started, with True if they were forked by a warm parent.
+    signals
+        What the user's environment ignores and blocks, which is not what ranks inherit.
     """
 
-    def __init__(self, number: int, folder: Path, *, send_output: Output, on_start: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        number: int,
+        folder: Path,
+        *,
+        send_output: Output,
+        on_start: Callable[[bool], None],
+        signals: SignalState = NO_SIGNALS,
+    ) -> None:
         self._number = number
+        self._signals = signals
         self._folder = folder
         self._send_output = send_output
         self._on_start = on_start
@@ -93,6 +106,7 @@ class RunningSet:
             "FLEXMPI_SOCKET": str(socket),
             "FLEXMPI_OUTPUT": str(self._folder),
             "FLEXMPI_LAUNCHER": str(os.getpid()),
+            SIGNALS: self._signals.text(),
         }
         return rank_environment(os.environ, own, self._folder)
 
@@ -230,7 +244,8 @@ def rank_environment(inherited: Mapping[str, str], own: Mapping[str, str], folde
     MPI, has to say must not get into the program's output. Ranks find out for themselves what the machine looks like, which
     takes no time: hydra would tell them by a file, always in /tmp, that stays there when it is killed.
     Nothing of Slurm, of another MPI launcher or of the job's key goes in; ``TMPDIR`` is private to the process set, and a rank
-    puts back the one its user had.
+    puts back the one its user had. What is in neither of these two, the user's variables and ``OMP_NUM_THREADS``, ranks hide from
+    their children.
     """
     kept = {
         name: value
@@ -238,8 +253,10 @@ def rank_environment(inherited: Mapping[str, str], own: Mapping[str, str], folde
         if not name.startswith(("SLURM_", "PMI", "HYDRA_", "FLEXMPI_")) or name == "SLURM_CONF"
     }
     kept.setdefault("OMP_NUM_THREADS", "1")
+    names = names_as_text(kept)
     kept.setdefault("UCX_LOG_FILE", "/dev/stderr")
     kept.setdefault("HWLOC_XMLFILE", "")
     for name, value in SMALL_BUFFERS.items():
         kept.setdefault(name, value)
-    return {**kept, **own, "FLEXMPI_TMPDIR": inherited.get("TMPDIR", ""), "TMPDIR": str(folder)}
+    own = {**own, NAMES: names, "FLEXMPI_TMPDIR": inherited.get("TMPDIR", "")}
+    return {**kept, **own, "TMPDIR": str(folder)}

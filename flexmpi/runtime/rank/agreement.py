@@ -6,7 +6,6 @@ called from the main thread alone.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -28,6 +27,7 @@ from flexmpi.runtime.joining.changeover import Changeover
 from flexmpi.runtime.joining.plan import Plan, Welcome
 from flexmpi.runtime.rank.decisions import Decision
 from flexmpi.runtime.rank.imagined import Imagined
+from flexmpi.runtime.rank.inheritance import told
 from flexmpi.runtime.rank.sampling import Sampler, as_columns
 
 
@@ -50,7 +50,7 @@ class Agreement:
         self._interval = interval
         self._length = 0
         self._sampler = Sampler(clock)
-        self._follow(os.environ.get("FLEXMPI_COUNTERS", "").split())
+        self._follow(told.get("FLEXMPI_COUNTERS", "").split())
         self._loop = self._maximum = 0
         self._told_digest: int | None = None
         self._pending: Message | None = None

@@ -5,7 +5,6 @@ Here is the programming interface alone; what happens at agreement points is in 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import index
@@ -27,6 +26,7 @@ from flexmpi.runtime.communication.group import Group
 from flexmpi.runtime.job.interval import Interval
 from flexmpi.runtime.joining import membership
 from flexmpi.runtime.rank.agreement import Agreement
+from flexmpi.runtime.rank.inheritance import mpi_is_initialised, told
 from flexmpi.runtime.rank.untouched import is_untouched
 
 _open = _closed = False
@@ -60,19 +60,20 @@ class Session:
         self._loops = 0
         self._last = MPI.PROC_NULL, 0
         self._iterating = self._stopped = False
-        self._outside = "FLEXMPI_JOINING" in os.environ and self._link is not None
+        self._outside = "FLEXMPI_JOINING" in told and self._link is not None
         self._starting = not self._outside
-        chosen = Interval.parse(os.environ.get("FLEXMPI_INTERVAL") or str("0.5s" if interval is None else interval))
+        chosen = Interval.parse(told.get("FLEXMPI_INTERVAL") or str("0.5s" if interval is None else interval))
         control = MPI.COMM_WORLD.Dup()
+        mpi_is_initialised()
         if self._link is not None:
             library = MPI.Get_library_version().split("\n")[0].rstrip("\0")
-            told = {"mpi": library, "size": control.size, "untouched": is_untouched()}
-            self._link.send("session", **told, obstacle=membership.obstacle())
+            facts = {"mpi": library, "size": control.size, "untouched": is_untouched()}
+            self._link.send("session", **facts, obstacle=membership.obstacle())
             if self._starting:
                 control = self._assemble_founders(control)
         self._group = Group.of(control, self._clock)
         if self._starting:
-            speed = float(os.environ.get("FLEXMPI_SPEED", "1") if self._link else "1")
+            speed = float(told.get("FLEXMPI_SPEED", "1"))
             self._registry.start(control.allgather(speed), control.rank)
         self._agreement: Agreement | None = None
         if self._link is not None:
@@ -80,7 +81,7 @@ class Session:
             self._agreement.reconfigured = self._run_callbacks
 
     def _assemble_founders(self, control: MPI.Intracomm) -> MPI.Intracomm:
-        if self._link is None or os.environ["FLEXMPI_FOUNDERS"] == "1":
+        if self._link is None or told["FLEXMPI_FOUNDERS"] == "1":
             return control
         where = self._link.wait_for("assemble")
         return membership.assemble(
