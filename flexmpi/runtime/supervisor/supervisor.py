@@ -358,6 +358,8 @@ class Supervisor:
                 self.meters.arrived(node, message)
             case "probed" | "energy":
                 self.meters.heard(node, message)
+            case "failed":
+                self.fail(f"the node launcher of {node} failed: {message['why']}")
             case "draining":
                 self._drain(node)
             case "seen":
