@@ -139,9 +139,7 @@ class RunningSet:
         """End all its processes at once; `run` then returns."""
         self._killed = True
         living = [pid for pid in self.pids if self._process is None or self._process.returncode is None]
-        # mpiexec last, and first of all what it has started to start the ranks: that would kill, at its end or at that of a
-        # rank, whole process groups, and in them those that clear up behind the program.
-        self._end([*(child for pid in living for child in processes.descendants(pid)), *living])
+        self._end([*living, *(child for pid in living for child in processes.descendants(pid))])
 
     def _end(self, pids: Collection[int]) -> None:
         self._socket_folders |= socket_folders_of(pids)

@@ -86,14 +86,24 @@ def stopped(pids: Iterable[int]) -> list[int]:
 
 def kill(pids: Iterable[int]) -> None:
     """Kill these processes, those that are gone excepted."""
+    _send(signal.SIGKILL, pids)
+
+
+def _send(number: signal.Signals, pids: Iterable[int]) -> None:
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
 
 
 def end(pids: Iterable[int]) -> None:
-    """Kill these processes, except those that clear up behind others, and end then by themselves."""
-    kill(pid for pid in pids if not is_tracker(_command_line(pid)))
+    """Kill these processes, except those that clear up behind others, and end then by themselves.
+
+    All are stopped before the first is killed: ``mpiexec`` would complain of it, and kill whole process groups, in which are
+    those that clear up.
+    """
+    ended = [pid for pid in pids if not is_tracker(_command_line(pid))]
+    _send(signal.SIGSTOP, ended)
+    kill(ended)
 
 
 def in_sessions(leaders: Collection[int]) -> list[int]:

@@ -49,6 +49,7 @@ class Agreement:
         self._registry = registry
         self._interval = interval
         self._length = 0
+        self._clock = clock
         self._sampler = Sampler(clock)
         self._follow(told.get("FLEXMPI_COUNTERS", "").split())
         self._loop = self._maximum = 0
@@ -56,7 +57,7 @@ class Agreement:
         self._pending: Message | None = None
         self._completion: Message | None = None
         self._imagined = Imagined()
-        self._changeover = Changeover(link, registry, clock, group, on_change=self._changed)
+        self._changeover = Changeover(link, registry, group, on_change=self._changed)
         self._opened_at = perf_counter()
 
     @property
@@ -71,7 +72,8 @@ class Agreement:
 
     def progress(self) -> None:
         """Let rows that move beside the computation go on; does not wait."""
-        self._changeover.progress()
+        with self._clock.aside():
+            self._changeover.progress()
 
     def _changed(self) -> None:
         self._imagined.forget()

@@ -21,7 +21,7 @@ from flexmpi.runtime.arrays.registry import Registry
 from flexmpi.runtime.arrays.rows import valid_costs
 from flexmpi.runtime.communication import link as links
 from flexmpi.runtime.communication.calls import Clock
-from flexmpi.runtime.communication.communicator import TimedCommunicator
+from flexmpi.runtime.communication.communicator import begin_timing, end_timing
 from flexmpi.runtime.communication.group import Group
 from flexmpi.runtime.job.interval import Interval
 from flexmpi.runtime.joining import membership
@@ -65,13 +65,14 @@ class Session:
         chosen = Interval.parse(told.get("FLEXMPI_INTERVAL") or str("0.5s" if interval is None else interval))
         control = MPI.COMM_WORLD.Dup()
         mpi_is_initialised()
+        begin_timing(self._clock)
         if self._link is not None:
             library = MPI.Get_library_version().split("\n")[0].rstrip("\0")
             facts = {"mpi": library, "size": control.size, "untouched": is_untouched()}
             self._link.send("session", **facts, obstacle=membership.obstacle())
             if self._starting:
                 control = self._assemble_founders(control)
-        self._group = Group.of(control, self._clock)
+        self._group = Group.of(control)
         if self._starting:
             speed = float(told.get("FLEXMPI_SPEED", "1"))
             self._registry.start(control.allgather(speed), control.rank)
@@ -93,7 +94,7 @@ class Session:
         return self._group if self._agreement is None else self._agreement.group
 
     @property
-    def comm(self) -> TimedCommunicator:
+    def comm(self) -> MPI.Intracomm:
         """The present communicator, an ``mpi4py.MPI.Intracomm`` valid until the iteration ends."""
         return self._present.comm
 
@@ -320,6 +321,7 @@ class Session:
                 self._agreement.end()
             else:
                 self._present.disconnect()
+        end_timing()
 
 
 def _whole_number(maximum: object) -> int:
