@@ -1,6 +1,6 @@
-"""What a node launcher tells the ranks that it starts about what their user set, in two variables of their environment. Pure.
+"""What a node launcher tells the ranks that it starts: their program, and in variables of their environment what their user set.
 
-All else that a rank is started with is for the runtime and for MPI, and no business of the program's own children.
+Pure. All else that a rank is started with is for the runtime and for MPI, and no business of the program's own children.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+MODULE = "-m"
+"""Where the program's command line begins with this, the next argument is a module's name; else the first is a script."""
 NAMES = "FLEXMPI_NAMES"
 """The names of the variables that are meant for the program."""
 SIGNALS = "FLEXMPI_SIGNALS"

@@ -25,6 +25,7 @@ from flexmpi.runtime.job.places import members_places
 from flexmpi.runtime.joining import ahead, membership
 from flexmpi.runtime.joining.changeover import Changeover
 from flexmpi.runtime.joining.plan import Plan, Welcome
+from flexmpi.runtime.rank import finalisation
 from flexmpi.runtime.rank.decisions import Decision
 from flexmpi.runtime.rank.imagined import Imagined
 from flexmpi.runtime.rank.inheritance import told
@@ -92,6 +93,7 @@ class Agreement:
 
     def begin_loop(self, loop: int, maximum: int) -> None:
         """Start a loop of at most so many iterations, as a rank of the application; its first is an agreement point."""
+        finalisation.check()
         self._loop, self._maximum, self.next_at, self._length = loop, maximum, 0, 0
         self._changeover.finish_moving()
         if self._registry.share_by_cost(self.group.control):
@@ -119,6 +121,7 @@ class Agreement:
         RankLeaves
             This rank is no longer part of the application.
         """
+        finalisation.check()
         decision = self.group.control.bcast(self._decide(iteration))
         self.next_at, self._length = iteration + decision.interval, decision.interval
         if self._changeover.linked is not None and (decision.terminate or decision.unlink is not None):

@@ -17,13 +17,14 @@ from types import TracebackType
 from typing import NoReturn
 
 from flexmpi.errors import LinkError
+from flexmpi.protocol.rank_start import MODULE
 from flexmpi.runtime.communication import link as links
 from flexmpi.runtime.machine import processes
 from flexmpi.runtime.rank import inheritance, untouched
 
 
 def main() -> None:
-    """Run ``SCRIPT [ARGS…]`` given on the command line as ``mpiexec`` has started it; the exit status is the script's."""
+    """Run ``SCRIPT [ARGS…]`` or ``-m MODULE [ARGS…]`` as ``mpiexec`` has started it; the exit status is the program's."""
     _die_with_parent()
     inheritance.settle()
     run(_number_in_world())
@@ -40,14 +41,13 @@ def run(local_rank: int) -> None:
     own = os.getpid()
     line.send("hello", pset=int(inheritance.told["FLEXMPI_PSET"]), local_rank=local_rank, pid=own)
     sys.argv = sys.argv[1:]
-    sys.path.insert(0, str(Path(sys.argv[0]).resolve().parent))
     for stream in (sys.stdout, sys.stderr):
         # Whole lines, under PYTHONUNBUFFERED too, for those of the ranks of a process set come through one pipe.
         stream.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]
     untouched.remember()
     status, failure = 0, None
     try:
-        runpy.run_path(sys.argv[0], run_name="__main__")
+        _run_program()
     except SystemExit as end:
         status = _exit_status(end)
     except BaseException as error:
@@ -57,6 +57,17 @@ def run(local_rank: int) -> None:
     if status:
         _report_failure(line, status, failure)
     line.send("bye")
+
+
+def _run_program() -> None:
+    """Run a script, or after ``-m`` a module, as Python does with its own command line."""
+    if sys.argv[0] == MODULE:
+        del sys.argv[0]
+        sys.path.insert(0, str(Path.cwd()))
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    else:
+        sys.path.insert(0, str(Path(sys.argv[0]).resolve().parent))
+        runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def _end_child(status: int, failure: BaseException | None) -> NoReturn:

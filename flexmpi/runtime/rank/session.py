@@ -25,6 +25,7 @@ from flexmpi.runtime.communication.communicator import begin_timing, end_timing
 from flexmpi.runtime.communication.group import Group
 from flexmpi.runtime.job.interval import Interval
 from flexmpi.runtime.joining import membership
+from flexmpi.runtime.rank import finalisation
 from flexmpi.runtime.rank.agreement import Agreement
 from flexmpi.runtime.rank.inheritance import mpi_is_initialised, told
 from flexmpi.runtime.rank.untouched import is_untouched
@@ -66,6 +67,7 @@ class Session:
         control = MPI.COMM_WORLD.Dup()
         mpi_is_initialised()
         begin_timing(self._clock)
+        finalisation.forbid()
         if self._link is not None:
             library = MPI.Get_library_version().split("\n")[0].rstrip("\0")
             facts = {"mpi": library, "size": control.size, "untouched": is_untouched()}
@@ -225,6 +227,7 @@ class Session:
             self._iterating = False
 
     def _fixed_loop(self, maximum: int) -> Iterator[int]:
+        finalisation.check()
         if self._registry.share_by_cost(self._group.control):
             self._run_callbacks()
         for iteration in range(maximum):
@@ -315,6 +318,9 @@ class Session:
     ) -> None:
         global _open, _closed
         _open, _closed = False, True
+        finalisation.allow()
+        if kind is None:
+            finalisation.check()
         if kind is None and self.comm != MPI.COMM_NULL:
             self._last = self.comm.rank, self.comm.size
             if self._agreement is not None:
