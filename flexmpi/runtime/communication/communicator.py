@@ -65,6 +65,7 @@ _originals: dict[tuple[type, str], Any] = {}
 
 def begin_timing(clock: Clock) -> None:
     """Add the time of all calls to ``clock`` from now on, and keep account of what is made from the `watched` communicators."""
+    end_timing()
     for names, template in ((BLOCKING + NONBLOCKING, CALL), (COMPLETING, COMPLETING_CALL)):
         for name in names:
             for kind, method in _methods(name):

@@ -319,6 +319,7 @@ class Session:
         global _open, _closed
         _open, _closed = False, True
         finalisation.allow()
+        end_timing()
         if kind is None:
             finalisation.check()
         if kind is None and self.comm != MPI.COMM_NULL:
@@ -327,7 +328,6 @@ class Session:
                 self._agreement.end()
             else:
                 self._present.disconnect()
-        end_timing()
 
 
 def _whole_number(maximum: object) -> int:
