@@ -109,7 +109,7 @@ def timed_calls(quick: bool) -> tuple[Table, float]:
         costs.append(cost.median)
     table = Table(
         "A call on the timed communicator, 8 bytes, 1 rank",
-        ("call", "on COMM_WORLD (us a call)", "flex.comm adds (us a call)"),
+        ("call", "before a session (us a call)", "flex.comm adds (us a call)"),
         tuple(rows),
     )
     return table, max(costs)

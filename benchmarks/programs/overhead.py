@@ -84,8 +84,10 @@ def agreement_times(flex: flexmpi.Session, repetitions: int, every: int, agreeme
     return [float(gap) for gap in between[every - 1 :: every]]
 
 
+world = MPI.COMM_WORLD
+# While a session is open all communicators are timed.
+plain_calls = [per_call(world, options.calls) for _ in range(options.turns if options.calls else 0)]
 with flexmpi.session() as flex:
-    world = MPI.COMM_WORLD
     for length_us in options.lengths_us:
         repetitions = world.bcast(repetitions_for(length_us) if length_us else 0)
         if options.every:
@@ -101,11 +103,11 @@ with flexmpi.session() as flex:
         if world.rank == 0:
             print(json.dumps({"length_us": length_us, "ranks": world.size, "plain_s": plain, "elastic_s": elastic}))
     if options.calls and world.size == 1:
-        turns = []
+        timed_calls = []
         for turn in flex.iterate(options.turns + 1):
             # In the first iteration behind an agreement point calls are counted, too.
             if turn:
-                turns.append((per_call(world, options.calls), per_call(flex.comm, options.calls)))
-        for name in turns[0][0]:
-            figures = {"plain_s": [turn[0][name] for turn in turns], "timed_s": [turn[1][name] for turn in turns]}
+                timed_calls.append(per_call(flex.comm, options.calls))
+        for name in plain_calls[0]:
+            figures = {"plain_s": [turn[name] for turn in plain_calls], "timed_s": [turn[name] for turn in timed_calls]}
             print(json.dumps({"call": name, **figures}))

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from flexmpi.cli.policy_options import policy_from, watts_from
+from flexmpi.cli.scripts import program_of
 from flexmpi.configuration import read_rankfile, read_schedule
 from flexmpi.errors import AuthenticationError, ConfigurationError
 from flexmpi.numerals import whole_number
@@ -145,9 +146,10 @@ def key_for(listen: Address, *, open_to_all: bool) -> bytes | None:
 )
 @click.option("--json-log", type=FILE, metavar="FILE", help="Write events there, a JSON object a line.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the application's own output only.")
-@click.argument("script", type=FILE)
+@click.option("-m", "is_module", is_flag=True, help="SCRIPT is a module, PACKAGE.MODULE, as for python -m.")
+@click.argument("script")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def run(script: Path, arguments: tuple[str, ...], **options: Any) -> None:
+def run(script: str, arguments: tuple[str, ...], **options: Any) -> None:
     """Run the mpi4py program SCRIPT as an elastic job.
 
     Ranks come and go by text commands (see --listen), for example: flexmpi send localhost:6666 6:lhost:2
@@ -156,24 +158,6 @@ def run(script: Path, arguments: tuple[str, ...], **options: Any) -> None:
     with EventLog(options["json_log"]) as log:
         status = asyncio.run(Supervisor(job, log, line_to_agent=line_to_agent).run())
     sys.exit(status)
-
-
-def check_script(script: Path) -> None:
-    """Look whether there is a script, and a folder to run it in.
-
-    Raises
-    ------
-    ConfigurationError
-        There is not.
-    """
-    if not script.is_file():
-        raise ConfigurationError("this is no script" if script.exists() else "no such script", file=str(script))
-    if not os.access(script, os.R_OK):
-        raise ConfigurationError("this script cannot be read", file=str(script))
-    try:
-        Path.cwd()
-    except OSError as error:
-        raise ConfigurationError(f"the working directory is gone: {error.strerror}") from None
 
 
 def line_to_agent(job: Supervisor, folder: Path, listening: Address | None) -> AgentLine:
@@ -191,7 +175,7 @@ def line_to_agent(job: Supervisor, folder: Path, listening: Address | None) -> A
     return AgentLink(job, folder, facts_of(job.options, listening=listening))
 
 
-def job_options(script: Path, arguments: tuple[str, ...], options: dict[str, Any]) -> JobOptions:
+def job_options(script: str, arguments: tuple[str, ...], options: dict[str, Any]) -> JobOptions:
     """Check what the user asked for.
 
     Raises
@@ -199,7 +183,7 @@ def job_options(script: Path, arguments: tuple[str, ...], options: dict[str, Any
     ConfigurationError
         Something of it is not possible.
     """
-    check_script(script)
+    program = program_of(script, is_module=options["is_module"])
     if options["interval"] is not None:
         Interval.parse(options["interval"])
     around = find_surroundings(
@@ -219,7 +203,7 @@ def job_options(script: Path, arguments: tuple[str, ...], options: dict[str, Any
         stall_timeout_s=options["stall_timeout"],
     )
     return JobOptions(
-        command=(str(script), *arguments),
+        command=(*program, *arguments),
         nodes=nodes,
         placement=placement,
         limits=limits,

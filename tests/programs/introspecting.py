@@ -33,6 +33,7 @@ import numpy as np  # noqa: E402
 from mpi4py import MPI  # noqa: E402
 
 import flexmpi  # noqa: E402
+from flexmpi.runtime.rank.inheritance import told  # noqa: E402
 
 
 def signal_sets() -> list[str]:
@@ -42,7 +43,6 @@ def signal_sets() -> list[str]:
 
 def seen() -> dict[str, object]:
     """Return what should not depend on how this rank was started."""
-    own = ("PMI", "MPI_LOCAL", "HYDI_", "FLEXMPI_PSET", "FLEXMPI_SPEED", "FLEXMPI_SOCKET")
     return {
         "argv": sys.argv,
         "name": __name__,
@@ -50,7 +50,7 @@ def seen() -> dict[str, object]:
         "path": sys.path,
         "flags": list(sys.flags),
         "folder": str(Path.cwd()),
-        "environment": {name: value for name, value in os.environ.items() if not name.startswith(own)},
+        "environment": dict(os.environ),
         "rc": vars(mpi4py.rc),
         "level": MPI.Query_thread() == MPI.THREAD_MULTIPLE,
         "errors": MPI.COMM_WORLD.Get_errhandler() == MPI.ERRORS_RETURN,
@@ -64,8 +64,8 @@ def seen() -> dict[str, object]:
 
 def main() -> None:
     """Iterate."""
-    pset = int(os.environ["FLEXMPI_PSET"])
-    if "FLEXMPI_JOINING" in os.environ:
+    pset = int(told["FLEXMPI_PSET"])
+    if "FLEXMPI_JOINING" in told:
         draws = [random.random(), float(np.random.rand())]
         print(json.dumps({"pset": pset, "rank": MPI.COMM_WORLD.rank, "draws": draws, "seen": seen()}), flush=True)
     with flexmpi.session() as flex:

@@ -21,6 +21,7 @@ from mpi4py import MPI
 
 import flexmpi
 from flexmpi.runtime.joining import membership
+from flexmpi.runtime.rank.inheritance import told
 
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
@@ -55,7 +56,7 @@ def be_stopped_after_connecting() -> None:
     membership._merge = be_stopped_and_merge
 
 
-number = int(os.environ["FLEXMPI_PSET"]) - 1 if "FLEXMPI_JOINING" in os.environ else -1
+number = int(told["FLEXMPI_PSET"]) - 1 if "FLEXMPI_JOINING" in told else -1
 match actions[number].split(":") if 0 <= number < len(actions) else [""]:
     case [("kill" | "stop") as kind, moment_ms]:
         sys.setswitchinterval(1e-4)

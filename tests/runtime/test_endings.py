@@ -19,6 +19,8 @@ from pathlib import Path
 import pytest
 
 from flexmpi.cli.main import main
+from flexmpi.cli.send import ask
+from flexmpi.errors import LinkError
 from tests.applications import COREFILES, PROGRAMS, Application, Leftovers, command_line, wait_until
 
 Start = Callable[..., Application]
@@ -320,3 +322,127 @@ def test_a_script_that_cannot_be_read_is_one_line_and_status_2(tmp_path: Path) -
     command = [sys.executable, "-m", "flexmpi.cli", "run", script]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stderr) == (2, f"{ERROR}{script}: this script cannot be read\n")
+
+
+FINALISING = """
+import sys
+from mpi4py import MPI
+from mpi4py.MPI import Finalize as finalize_by_another_name
+import flexmpi
+with flexmpi.session() as flex:
+    for _ in flex.iterate(3):
+        flex.comm.Barrier()
+        if sys.argv[1] == "in the loop":
+            MPI.Finalize()
+        elif sys.argv[1] == "by another name":
+            finalize_by_another_name()
+    if sys.argv[1] == "behind the loop":
+        MPI.Finalize()
+if sys.argv[1] == "behind the session":
+    MPI.Finalize()
+"""
+
+
+@pytest.mark.parametrize("where", ["in the loop", "behind the loop", "by another name"])
+def test_mpi_finalize_inside_the_session_gives_one_clear_line(start: Start, tmp_path: Path, where: str) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(FINALISING)
+    status, output, errors = start("-q", "-n2", "--interval=1", script, where).finish()
+    assert (status, output) == (1, ""), errors
+    said = [line for line in errors.splitlines() if "Finalize() was called inside the session" in line]
+    assert len(said) == 1 and said[0].startswith("flexmpi.errors.UsageError: "), errors
+    assert len(errors_of(errors)) == 1 and "Abort" not in errors, errors
+
+
+def test_mpi_finalize_behind_the_session_is_the_programs_own(start: Start, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(FINALISING)
+    assert start("-q", "-n2", script, "behind the session").finish() == (0, "", "")
+
+
+def test_a_launchers_failed_task_ends_the_job_with_its_reason(start: Start, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import time, flexmpi\nfrom flexmpi.runtime.communication import link\n"
+        "link.current()._socket.sendall(b'this is no JSON\\n')\ntime.sleep(1000)\n"
+    )
+    status, _, errors = start("-q", script).finish()
+    assert status == 1
+    (error,) = errors_of(errors)
+    assert re.fullmatch(ERROR + r"the node launcher of \S+ failed: JSONDecodeError: .* \(\w+\.py, line \d+\)", error)
+
+
+def test_every_command_in_a_jobs_last_moments_gets_an_answer_or_is_refused_at_once(start: Start) -> None:
+    application = running(start)
+    address, answers = application.address(), []
+
+    def ask_again_and_again() -> None:
+        while True:
+            answers.append(ask(address, "3:"))
+
+    assert application.send("5:").startswith("ok: ")
+    with pytest.raises(LinkError, match="refused"):
+        ask_again_and_again()
+    assert all(answer.startswith(("ok: ", "error: ")) for answer in answers), answers
+    assert application.finish()[0] == 143
+
+
+# What a program of several processes leaves
+
+
+def of_multiprocessing() -> set[Path]:
+    """Return what lies in shared memory that is not the MPI library's."""
+    return set(Path("/dev/shm").glob("psm_*")) | set(Path("/dev/shm").glob("sem.mp-*"))
+
+
+def multiprocessed(start: Start, how: str) -> tuple[Application, set[Path]]:
+    """Start a program with children of its own, and return what they have made in shared memory besides."""
+    before = of_multiprocessing()
+    application = start("-q", "-n2", "--interval=0.05s", PROGRAMS / "multiprocessed.py", how)
+    application.wait_for("loop")
+    made = of_multiprocessing() - before
+    assert made and list(application.folder.glob("pymp-*"))
+    return application, made
+
+
+def sees_gone(application: Application, made: set[Path]) -> None:
+    application.wait_until_gone()
+    wait_until(lambda: not made & of_multiprocessing(), what="semaphores and shared memory are gone", limit_s=20)
+    wait_until(lambda: not list(application.folder.glob("pymp-*")), what="temporary folders are gone", limit_s=20)
+
+
+@pytest.mark.parametrize("how", ["fork", "spawn", "forkserver"])
+def test_after_ctrl_c_nothing_of_the_programs_own_multiprocessing_stays(start: Start, how: str) -> None:
+    application, made = multiprocessed(start, how)
+    os.killpg(application.process.pid, signal.SIGINT)
+    status, _, errors = application.finish()
+    assert (status, errors_of(errors)) == (130, [f"{ERROR}ended by SIGINT"])
+    sees_gone(application, made)
+
+
+def test_when_the_supervisor_is_killed_nothing_of_the_programs_own_multiprocessing_stays(start: Start) -> None:
+    application, made = multiprocessed(start, "spawn")
+    application.process.kill()
+    application.finish()
+    sees_gone(application, made)
+
+
+def test_when_a_launcher_is_killed_no_process_of_the_programs_own_stays(start: Start, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(WITH_PROGRAMS)
+    application = start("-q", "-n2", "--interval=0.05s", script)
+    application.wait_for("loop")
+    os.kill(launchers(application)[0], signal.SIGKILL)
+    assert application.finish()[0] == 1
+    application.wait_until_gone()
+
+
+WITH_PROGRAMS = """
+import subprocess, time
+import flexmpi
+with flexmpi.session() as flex:
+    subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    subprocess.run(["sh", "-c", "sleep 1000 & setsid sleep 1000 &"], check=True)
+    for _ in flex.iterate(10**9):
+        time.sleep(0.001)
+"""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import secrets
-from pathlib import Path
 
 from flexmpi.protocol.address import EVERY_ADDRESS, Address
 from flexmpi.protocol.messages import Address as MessageAddress
@@ -24,7 +23,7 @@ def facts_of(options: JobOptions, *, listening: Address | None) -> Facts:
         job_id=identity.job_id,
         array_job_id=identity.array_job_id,
         array_task_id=identity.array_task_id,
-        name=identity.name or Path(options.command[0]).name,
+        name=identity.name or options.program,
         uid=uid,
         user=_user(uid),
         minimum_nodes=options.limits.minimum_nodes,

@@ -122,7 +122,7 @@ class ReplicatedArray:
     def __init__(self, name: str, shape: int | Sequence[int], *, dtype: DTypeLike = float) -> None:
         self.name = name
         self.shape = valid_shape(name, shape)
-        self.dtype = valid_dtype(name, dtype)
+        self.dtype = valid_dtype(name, dtype, instead="use flex.state, for they are the same on every rank")
         self._local: NDArray[Any] = np.zeros(self.shape, dtype=self.dtype)
 
     @property

@@ -16,6 +16,11 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from flexmpi.errors import UsageError
 from flexmpi.runtime.arrays.distribution import Distribution
 
+BYTES_OF_ROWS = (
+    "give each row numbers, or bytes of a fixed length (dtype 'S64', or a structured one) made from its object"
+)
+"""What a program can do that has an object for each row; a state has those of rank 0 alone."""
+
 
 @dataclass
 class RowSpace:
@@ -67,7 +72,7 @@ class RowDistributed:
     ) -> None:
         self.name = name
         self.shape = valid_shape(name, shape)
-        self.dtype = valid_dtype(name, dtype)
+        self.dtype = valid_dtype(name, dtype, instead=BYTES_OF_ROWS)
         self.constant = constant
         self.space = space
         if self.shape[0] != space.rows:
@@ -111,14 +116,17 @@ def valid_shape(name: str, shape: int | Sequence[int]) -> tuple[int, ...]:
     return lengths
 
 
-def valid_dtype(name: str, dtype: DTypeLike) -> np.dtype[Any]:
-    """Return the numpy type; UsageError if it is none or holds Python objects."""
+def valid_dtype(name: str, dtype: DTypeLike, *, instead: str) -> np.dtype[Any]:
+    """Return the numpy type; UsageError if it is none or holds Python objects.
+
+    ``instead`` says what a program can do that wants objects.
+    """
     try:
         valid = np.dtype(dtype)
     except TypeError:
         raise UsageError(f"{name!r}: dtype must be a numpy type, got {dtype!r}") from None
     if valid.hasobject:
-        raise UsageError(f"{name!r}: {valid} holds Python objects, which cannot move between ranks; use flex.state")
+        raise UsageError(f"{name!r}: {valid} holds Python objects, which cannot move between ranks; {instead}")
     return valid
 
 

@@ -1,15 +1,19 @@
-"""The communicator an application is given: an ordinary ``Intracomm`` that also adds up the time its calls take.
+"""What mpi4py's communicators do besides while a session is open: time their calls, and know what was made from the session's.
 
-Calls made on the class (``MPI.Request.Waitall``) and on topology communicators are not timed.
+The program's communicator is an ordinary ``Intracomm``, for some libraries take nothing else (petsc4py looks at the type, and C
+code may). So it is the methods of mpi4py's classes that are replaced, until the session ends: the calls of Python code on any
+communicator are timed, those of C code are not.
 """
 
 from __future__ import annotations
 
+import ctypes
+import gc
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
 from inspect import signature
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 from mpi4py import MPI
 
@@ -25,84 +29,102 @@ Isend Ibsend Issend Irsend Irecv Ibarrier Ibcast Igather Igatherv Iscatter Iscat
 Ialltoallv Ialltoallw Ireduce Iallreduce Ireduce_scatter Ireduce_scatter_block Iscan Iexscan isend ibsend issend irecv
 Isendrecv Isendrecv_replace
 """.split()
-DERIVING = ["Dup", "Dup_with_info", "Clone", "Create", "Create_group", "Split", "Split_type", "Create_intercomm"]
+COMPLETING = (
+    "Wait wait Test test Waitall waitall Waitany waitany Waitsome waitsome Testall testall Testany testany".split()
+)
+DERIVING = [
+    *"Dup Dup_with_info Clone Create Create_group Split Split_type Create_intercomm".split(),
+    *"Create_cart Create_graph Create_dist_graph Create_dist_graph_adjacent".split(),
+]
 DERIVING_LATER = ["Idup", "Idup_with_info"]
-TOPOLOGY = ["Create_cart", "Create_graph", "Create_dist_graph", "Create_dist_graph_adjacent"]
 
+Communicators = list[MPI.Comm]
 
-class TimedRequest(MPI.Request):
-    """A request whose waits count as communication."""
-
-    clock: Clock
-
-
-class TimedCommunicator(MPI.Intracomm):
-    """An ``Intracomm`` that times its calls and knows the communicators made from it.
-
-    ``Split``, ``Dup``, ``Create`` and their like give timed communicators too, and nonblocking calls timed requests. All of
-    them live until the next reconfiguration only, like the communicator itself. What is made from a topology communicator
-    (``Create_cart`` and its like) is the program's own to free.
-    """
-
-    clock: Clock
-    derived: list[MPI.Comm]
-
-    def close(self) -> None:
-        """Free what was derived, then disconnect; collective."""
-        self.free_derived()
-        self.Disconnect()
-
-    def free_derived(self) -> None:
-        """Free the communicators made from this one, the oldest first, as every rank made them in that order."""
-        for communicator in self.derived:
-            if isinstance(communicator, TimedCommunicator):
-                communicator.free_derived()
-            if communicator != MPI.COMM_NULL:
-                communicator.Free()
-        self.derived.clear()
-
-
-def timed(communicator: MPI.Intracomm, clock: Clock) -> TimedCommunicator:
-    """Return the same communicator (no copy is made) as one that adds its time to ``clock``."""
-    result = communicator if isinstance(communicator, TimedCommunicator) else TimedCommunicator(communicator)
-    result.clock = clock
-    result.derived = []
-    return result
-
-
-BLOCKING_CALL = """
+CALL = """
 def call({declared}):
     start = perf_counter()
     try:
         return method({passed})
     finally:
-        clock = self.clock
         clock.seconds[{number}] += perf_counter() - start
         if clock.looking:
             clock.count({number}, ({passed},))
 """
-NONBLOCKING_CALL = """
-def call({declared}):
-    start = perf_counter()
-    clock = self.clock
-    request = timed_request(method({passed}), clock)
-    clock.seconds[{number}] += perf_counter() - start
-    if clock.looking:
-        clock.count({number}, ({passed},))
-    return request
-"""
 # What completes a request is no call of its own.
-WAITING_CALL = """
+COMPLETING_CALL = """
 def call({declared}):
     start = perf_counter()
     try:
         return method({passed})
     finally:
-        self.clock.seconds[0] += perf_counter() - start
+        clock.seconds[0] += perf_counter() - start
 """
 
+_originals: dict[tuple[type, str], Any] = {}
 
-def _compiled(template: str, method: Callable[..., Any], number: int) -> Callable[..., Any]:
+
+def begin_timing(clock: Clock) -> None:
+    """Add the time of all calls to ``clock`` from now on, and keep account of what is made from the `watched` communicators."""
+    end_timing()
+    for names, template in ((BLOCKING + NONBLOCKING, CALL), (COMPLETING, COMPLETING_CALL)):
+        for name in names:
+            for kind, method in _methods(name):
+                _replace(kind, name, _OnFirstUse(kind, name, method, template=template, clock=clock))
+    for names, deriving in ((DERIVING, _deriving), (DERIVING_LATER, _deriving_later)):
+        for name in names:
+            for kind, method in _methods(name):
+                _replace(kind, name, deriving(method))
+
+
+def end_timing() -> None:
+    """Give mpi4py's classes their own methods back."""
+    for (kind, name), method in _originals.items():
+        _put(kind, name, method)
+    _originals.clear()
+
+
+def _methods(name: str) -> list[tuple[type, Any]]:
+    """Return the classes that define a method, each with it."""
+    return [(kind, vars(kind)[name]) for kind in (MPI.Comm, MPI.Intracomm, MPI.Request) if name in vars(kind)]
+
+
+def _replace(kind: type, name: str, method: object) -> None:
+    _originals.setdefault((kind, name), vars(kind)[name])
+    _put(kind, name, method)
+
+
+def _put(kind: type, name: str, method: object) -> None:
+    """Give a class of an extension module a method; it refuses the assignment of an attribute."""
+    (namespace,) = gc.get_referents(vars(kind))
+    namespace[name] = method
+    ctypes.pythonapi.PyType_Modified(ctypes.py_object(kind))
+
+
+class _OnFirstUse:
+    """A timed call that is made when a program asks for it first: there are a hundred, and programs use a few.
+
+    Parameters
+    ----------
+    kind, name, method
+        The class, the call's name there, and what it is without timing.
+    """
+
+    def __init__(self, kind: type, name: str, method: Any, *, template: str, clock: Clock) -> None:
+        self._kind, self._name, self._method = kind, name, method
+        self._template, self._clock = template, clock
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        of_class = isinstance(self._method, classmethod)
+        call = _compiled(
+            self._template, self._method.__func__ if of_class else self._method, class_of(self._name), self._clock
+        )
+        # Somebody may have kept this while the session has ended.
+        if (self._kind, self._name) in _originals:
+            _put(self._kind, self._name, classmethod(call) if of_class else call)
+        return getattr(owner if instance is None else instance, self._name)
+
+
+def _compiled(template: str, method: Callable[..., Any], number: int, clock: Clock) -> Callable[..., Any]:
     """Make a timed call with the parameters of the one it times: to pass on any arguments by their names costs twice as much."""
     parameters = signature(method).parameters.values()
     declared = ", ".join(
@@ -110,67 +132,56 @@ def _compiled(template: str, method: Callable[..., Any], number: int) -> Callabl
     )
     passed = ", ".join(each.name for each in parameters)
     defaults = {f"default_{each.name}": each.default for each in parameters}
-    names = {"method": method, "perf_counter": perf_counter, "timed_request": _timed_request, **defaults}
+    names = {"method": method, "perf_counter": perf_counter, "clock": clock, **defaults}
     exec(template.format(declared=declared, passed=passed, number=number), names)
     return wraps(method)(names["call"])
 
 
-class _OnFirstUse:
-    """A timed call that is made when a program asks for it first: there are eighty, and programs use a few.
+@cache
+def _key() -> int:
+    """Return the key under which a communicator keeps what is made from it; it is not handed on to duplicates."""
+    return MPI.Comm.Create_keyval()
 
-    Parameters
-    ----------
-    timing, timed
-        The class that times the call, and the one whose call it is.
-    """
 
-    def __init__(self, timing: type, timed: type, *, name: str, template: str) -> None:
-        self._timing, self._timed, self._name, self._template = timing, timed, name, template
+def watched(communicator: MPI.Comm) -> Communicators:
+    """Return a list that gets the communicators which are made from this one, and in turn from these, in their order."""
+    derived: Communicators = []
+    communicator.Set_attr(_key(), derived)
+    return derived
 
-    def __get__(self, instance: Any, owner: type) -> Any:
-        setattr(
-            self._timing, self._name, _compiled(self._template, getattr(self._timed, self._name), class_of(self._name))
-        )
-        return getattr(owner if instance is None else instance, self._name)
+
+def free(derived: Communicators) -> None:
+    """Free communicators, the oldest first, as every rank made them in that order."""
+    for communicator in derived:
+        if communicator != MPI.COMM_NULL:
+            communicator.Free()
+    derived.clear()
 
 
 def _deriving(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
-    def call(self: TimedCommunicator, *arguments: Any, **options: Any) -> Any:
+    def call(self: MPI.Comm, *arguments: Any, **options: Any) -> Any:
         made = method(self, *arguments, **options)
-        return made if made == MPI.COMM_NULL else _adopted(self, made)
+        if made != MPI.COMM_NULL and (derived := _remember(self, made)) is not None and type(made) is MPI.Intracomm:
+            made.Set_attr(_key(), derived)
+        return made
 
     return call
 
 
 def _deriving_later(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
-    def call(self: TimedCommunicator, *arguments: Any, **options: Any) -> Any:
+    def call(self: MPI.Comm, *arguments: Any, **options: Any) -> Any:
         made, request = method(self, *arguments, **options)
-        return _adopted(self, made), _timed_request(request, self.clock)
+        # It cannot keep anything yet, so what is made from it is the program's own to free.
+        _remember(self, made)
+        return made, request
 
     return call
 
 
-def _adopted(parent: TimedCommunicator, made: Any) -> Any:
-    """Make a new communicator a timed one, if it is an ordinary one, and remember it."""
-    if type(made) in (MPI.Intracomm, TimedCommunicator):
-        made = timed(made, parent.clock)
-    parent.derived = [*(known for known in parent.derived if known != MPI.COMM_NULL), made]
-    return made
-
-
-def _timed_request(request: MPI.Request, clock: Clock) -> TimedRequest:
-    result = TimedRequest(request)
-    result.clock = clock
-    return result
-
-
-for _names, _template in ((BLOCKING, BLOCKING_CALL), (NONBLOCKING, NONBLOCKING_CALL)):
-    for _name in _names:
-        setattr(TimedCommunicator, _name, _OnFirstUse(TimedCommunicator, MPI.Intracomm, name=_name, template=_template))
-for _names, _wrap in ((DERIVING + TOPOLOGY, _deriving), (DERIVING_LATER, _deriving_later)):
-    for _name in _names:
-        setattr(TimedCommunicator, _name, _wrap(getattr(MPI.Intracomm, _name)))
-for _name in ("Wait", "wait", "Test", "test"):
-    setattr(TimedRequest, _name, _OnFirstUse(TimedRequest, MPI.Request, name=_name, template=WAITING_CALL))
+def _remember(parent: MPI.Comm, made: MPI.Comm) -> Communicators | None:
+    derived: Any = parent.Get_attr(_key())
+    if derived is not None:
+        derived[:] = [*(known for known in derived if known != MPI.COMM_NULL), made]
+    return cast("Communicators | None", derived)

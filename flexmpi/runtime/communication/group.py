@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mpi4py import MPI
 
-from flexmpi.runtime.communication.calls import Clock
-from flexmpi.runtime.communication.communicator import TimedCommunicator, timed
+from flexmpi.runtime.communication.communicator import Communicators, free, watched
 
 
 @dataclass
@@ -20,22 +19,31 @@ class Group:
         The runtime's own, so that its messages never meet the program's.
     comm
         The program's.
+    derived
+        What the program has made from it, which lives as long. What it makes from topology communicators is its own to free.
     """
 
     control: MPI.Intracomm
-    comm: TimedCommunicator
+    comm: MPI.Intracomm
+    derived: Communicators = field(default_factory=list)
 
     @classmethod
-    def of(cls, control: MPI.Intracomm, clock: Clock) -> Group:
+    def of(cls, control: MPI.Intracomm) -> Group:
         """Make a group of a communicator; collective."""
-        return cls(control, timed(control.Dup(), clock))
+        comm = control.Dup()
+        return cls(control, comm, watched(comm))
 
     @classmethod
-    def nobody(cls, clock: Clock) -> Group:
+    def nobody(cls) -> Group:
         """Return what a rank has that belongs to no group any more: null communicators."""
-        return cls(MPI.Intracomm(), timed(MPI.Intracomm(), clock))
+        return cls(MPI.Intracomm(), MPI.Intracomm())
+
+    def part(self) -> None:
+        """Free what the program has made from its communicator, then part from that; collective."""
+        free(self.derived)
+        self.comm.Disconnect()
 
     def disconnect(self) -> None:
         """Part from all ranks of the group; collective, and it waits for messages still under way."""
-        self.comm.close()
+        self.part()
         self.control.Disconnect()

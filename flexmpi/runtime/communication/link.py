@@ -6,7 +6,6 @@ Standard library only, and no thread: a rank looks here at an agreement point, o
 from __future__ import annotations
 
 import json
-import os
 import socket
 from time import monotonic
 from typing import Any
@@ -120,13 +119,21 @@ class Link:
         return True
 
 
-def open_from_environment() -> Link:
-    """Open this process's link, once, by what its node launcher put into the environment."""
+def open_to(path: str) -> Link:
+    """Open this process's link, once, to the socket of its node launcher."""
     global _current
-    _current = Link(os.environ["FLEXMPI_SOCKET"])
+    _current = Link(path)
     return _current
 
 
 def current() -> Link | None:
     """Return this process's link, or None where no node launcher started it (plain ``python`` or ``mpiexec``)."""
     return _current
+
+
+def forget() -> None:
+    """Be a process, as a child of a rank is, that no node launcher has started."""
+    global _current
+    if _current is not None:
+        _current.close()
+        _current = None

@@ -9,6 +9,7 @@ from pathlib import Path
 from flexmpi.cluster.platform import Node, ScheduledChange
 from flexmpi.numerals import LONGEST, whole_number
 from flexmpi.protocol.address import Address
+from flexmpi.protocol.rank_start import MODULE
 from flexmpi.runtime.job.policies import JobPolicy
 from flexmpi.slurm.own_job import Allocation
 
@@ -64,7 +65,7 @@ class JobOptions:
     Attributes
     ----------
     command
-        The script and its arguments.
+        The script, or ``-m`` and the module, and its arguments.
     placement
         Ranks to start with on each node.
     interval
@@ -136,3 +137,9 @@ class JobOptions:
         if self.allocation is not None:
             return self.allocation.batch_node
         return next(iter(self.own_nodes or self.placement))
+
+    @property
+    def program(self) -> str:
+        """What people call the program: its script's name without the folder, or its module's."""
+        script, *rest = self.command
+        return rest[0] if script == MODULE else Path(script).name

@@ -16,7 +16,6 @@ from mpi4py import MPI
 from flexmpi.errors import MembershipError, RankLeaves
 from flexmpi.runtime.arrays.distribution import Distribution
 from flexmpi.runtime.arrays.registry import Moved, Registry
-from flexmpi.runtime.communication.calls import Clock
 from flexmpi.runtime.communication.group import Group
 from flexmpi.runtime.communication.link import Link, Message
 from flexmpi.runtime.joining import ahead, membership
@@ -41,15 +40,12 @@ class Changeover:
         The latest reconfiguration that was agreed on; 0 before the first.
     """
 
-    def __init__(
-        self, link: Link, registry: Registry, clock: Clock, group: Group, *, on_change: Callable[[], None]
-    ) -> None:
+    def __init__(self, link: Link, registry: Registry, group: Group, *, on_change: Callable[[], None]) -> None:
         self.group = group
         self.linked: ahead.Linked | None = None
         self.agreed_on = 0
         self._link = link
         self._registry = registry
-        self._clock = clock
         self._on_change = on_change
 
     @property
@@ -230,9 +226,9 @@ class Changeover:
                 self._registry.forget_ranks()
                 if number not in plan.parking:
                     self.leave()
-                self.group = Group.of(MPI.COMM_SELF.Dup(), self._clock)
+                self.group = Group.of(MPI.COMM_SELF.Dup())
                 return False
-            self.group = Group.of(rest, self._clock)
+            self.group = Group.of(rest)
             self._registry.close_ranks(plan.leaving, rest.rank)
         elif bridge is not self.group.control:
             bridge.Disconnect()
@@ -241,7 +237,7 @@ class Changeover:
     def _regroup(self, bridge: MPI.Intracomm, plan: Plan) -> MPI.Intracomm | None:
         """Part from the present communicators and return that of the ranks that stay; None in those that leave."""
         rest = membership.part(bridge, plan.leaving) if plan.leaving else bridge
-        self.group.comm.close()
+        self.group.part()
         if self.group.control is not bridge:
             self.group.control.Disconnect()
         if rest is not bridge:
@@ -263,7 +259,7 @@ class Changeover:
 
     def leave(self) -> NoReturn:
         """Unwind; a ``finally`` block that asks for its rank must not take itself for rank 0."""
-        self.group = Group.nobody(self._clock)
+        self.group = Group.nobody()
         raise RankLeaves
 
     def _phase(self, plan: Plan, phase: str) -> None:

@@ -16,8 +16,9 @@ import signal
 import stat
 import sys
 import time
+import traceback
 from asyncio import StreamReader, StreamWriter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -33,45 +34,20 @@ from flexmpi.protocol.frames import (
     check_proof,
     proof,
 )
+from flexmpi.protocol.rank_start import SignalState
 from flexmpi.runtime.launcher.node_meter import NodeMeter
 from flexmpi.runtime.launcher.warm_worlds import WarmParent
-from flexmpi.runtime.launcher.world import RunningSet
+from flexmpi.runtime.launcher.window import Window
+from flexmpi.runtime.launcher.world import NO_SIGNALS, RunningSet
 from flexmpi.runtime.machine import processes
 from flexmpi.runtime.machine.energy import POWERCAP
+from flexmpi.runtime.machine.multiprocess import remove_folders, socket_folders_of
 from flexmpi.runtime.machine.processes import SOCKET_NAME
+from flexmpi.runtime.machine.tasks import Tasks
 
 CONNECT_LIMIT_S = 10.0
 END_LIMIT_S = 5.0
 """How long the end of a process set that was killed may take."""
-
-WINDOW_BYTES = 1 << 20
-"""How much output may be on its way to the supervisor's own output before the ranks that print have to wait."""
-
-
-class Window:
-    """Keeps the amount of output that is under way within bounds, by what the supervisor says it has passed on."""
-
-    def __init__(self) -> None:
-        self._free = WINDOW_BYTES
-        self._bounded = True
-        self._changed = asyncio.Event()
-
-    async def take(self, size_bytes: int) -> None:
-        """Wait until more may be sent."""
-        while self._free <= 0 and self._bounded:
-            self._changed.clear()
-            await self._changed.wait()
-        self._free -= size_bytes
-
-    def give_back(self, size_bytes: int) -> None:
-        """So much has arrived."""
-        self._free += size_bytes
-        self._changed.set()
-
-    def remove(self) -> None:
-        """Let all through: little more will come, or nobody is there to say that it has arrived."""
-        self._bounded = False
-        self._changed.set()
 
 
 class Launcher:
@@ -85,10 +61,15 @@ class Launcher:
         A private folder, the launcher's to fill and remove.
     powercap
         Where the kernel shows this machine's energy meters.
+    signals
+        What the user's environment ignores and blocks.
     """
 
-    def __init__(self, node: str, folder: Path, powercap: Path = POWERCAP) -> None:
+    def __init__(
+        self, node: str, folder: Path, *, powercap: Path = POWERCAP, signals: SignalState = NO_SIGNALS
+    ) -> None:
         self._node = node
+        self._signals = signals
         self._folder = folder
         self._started_at = time.time()
         self._process_sets: dict[int, RunningSet] = {}
@@ -96,7 +77,7 @@ class Launcher:
         self._warm: WarmParent | None = None
         self._warm_is_of_use = True
         self._ranks: dict[tuple[int, int], StreamWriter] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(self._failed)
         self._silent_heartbeats = 0
         self._supervisor_is_suspended = False
         self._socket = folder / SOCKET_NAME
@@ -121,10 +102,10 @@ class Launcher:
             No supervisor that knows the key answers at any of the addresses.
         """
         reader, self._writer, self._frames = await _reach(addresses, key)
-        server = None
+        server = pulse = None
         try:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._send, "draining")
-            server = await asyncio.start_unix_server(self._serve_rank, self._socket, limit=1 << 24)
+            server = await asyncio.start_unix_server(self._admit_rank, self._socket, limit=1 << 24)
             self._send(
                 "hello",
                 request=request,
@@ -134,10 +115,11 @@ class Launcher:
                 cores=sorted(os.sched_getaffinity(0)),
                 **self._meter.introduction(),
             )
-            pulse = asyncio.create_task(self._heartbeat())
+            pulse = self._tasks.spawn(self._heartbeat())
             await self._serve_supervisor(reader)
-            pulse.cancel()
         finally:
+            if pulse is not None:
+                pulse.cancel()
             await self._end_everything()
             if server is not None:
                 server.close()
@@ -150,12 +132,15 @@ class Launcher:
                 for message in self._frames.feed(data):
                     if message["kind"] == "stop":
                         return
-                    self._obey(message)
+                    try:
+                        self._obey(message)
+                    except Exception as error:
+                        self._failed(error)
 
     def _obey(self, message: Message) -> None:
         match message["kind"]:
             case "start":
-                self._begin(self._run_process_set(message))
+                self._tasks.spawn(self._run_process_set(message))
             case "rank":
                 self._pass_on(message)
             case "bind":
@@ -168,16 +153,17 @@ class Launcher:
             case "energy":
                 self._send("energy", request=message["request"], **self._meter.spent())
             case "probe":
-                self._begin(self._probe(message))
+                self._tasks.spawn(self._probe(message))
             case "taken":
                 self._window.give_back(message["bytes"])
             case "suspended":
                 self._supervisor_is_suspended = True
 
-    def _begin(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _failed(self, error: BaseException) -> None:
+        """Report what has gone wrong here, so that the job ends for it: nobody would do what was to be done."""
+        *_, last = traceback.extract_tb(error.__traceback__) or [None]
+        where = "" if last is None else f" ({Path(last.filename).name}, line {last.lineno})"
+        self._send("failed", why=f"{type(error).__name__}: {error}{where}")
 
     async def _probe(self, message: Message) -> None:
         """Find out which hardware events this node can count."""
@@ -196,6 +182,9 @@ class Launcher:
         if not self._writer.is_closing():
             self._writer.write(self._frames.encode({"kind": kind, **fields}))
 
+    def _admit_rank(self, reader: StreamReader, writer: StreamWriter) -> None:
+        self._tasks.spawn(self._serve_rank(reader, writer))
+
     async def _serve_rank(self, reader: StreamReader, writer: StreamWriter) -> None:
         """Pass a rank's messages on; the first is its hello, and an end without a bye is a loss."""
         rank, ended_well = None, False
@@ -205,6 +194,8 @@ class Launcher:
                 if rank is None:
                     rank = (int(message["pset"]), int(message["local_rank"]))
                     self._ranks[rank] = writer
+                    if (process_set := self._process_sets.get(rank[0])) is not None:
+                        process_set.sessions.add(int(message["pid"]))
                 ended_well = message["kind"] == "bye"
                 if message["kind"] == "session" and message.get("untouched"):
                     self._keep_warm(rank[0])
@@ -244,7 +235,14 @@ class Launcher:
             self._send("pset_started", pset=number, warm=warm)
 
         folder = self._folder / f"pset-{number}"
-        process_set = RunningSet(number, folder, send_output=send_output, on_start=say_started)
+        process_set = RunningSet(
+            number,
+            folder,
+            send_output=send_output,
+            on_start=say_started,
+            on_failure=self._failed,
+            signals=self._signals,
+        )
         self._process_sets[number], self._orders[number] = process_set, order
         end = await process_set.run(order, socket=self._socket, warm=self._warm)
         del self._process_sets[number], self._orders[number]
@@ -257,7 +255,7 @@ class Launcher:
         if order is not None and order.get("warm") and self._warm is None and self._warm_is_of_use:
             environment = self._process_sets[number].environment(order, self._socket)
             self._warm = WarmParent(order, environment, self._folder, tell=self._say_warm)
-            self._begin(self._run_warm_parent(self._warm))
+            self._tasks.spawn(self._run_warm_parent(self._warm))
 
     def _say_warm(self, problem: str) -> None:
         """Report that there is a warm parent, or why there will be none; that costs time alone, for ranks start cold then."""
@@ -285,10 +283,12 @@ class Launcher:
             self._warm.kill()
         for process_set in self._process_sets.values():
             process_set.kill()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=END_LIMIT_S)
-        while processes.end_descendants():
+        await self._tasks.ended(limit_s=END_LIMIT_S)
+        folders = socket_folders_of(processes.descendants(os.getpid()))
+        patient_until = time.monotonic() + processes.CLEAR_LIMIT_S
+        while processes.end_descendants(at_once=time.monotonic() > patient_until):
             await asyncio.sleep(0.01)
+        remove_folders(folders)
         _remove(self._folder)
         self._clear_up()
 
@@ -338,12 +338,20 @@ def _remove_empty_output() -> None:
             path.unlink()
 
 
+def _signals() -> SignalState:
+    """Return what this process was started to ignore and to block; every Python ignores two signals by itself."""
+    ignored = {number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN}
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    return SignalState(frozenset(ignored - {signal.SIGPIPE, signal.SIGXFSZ}), frozenset(blocked))
+
+
 def main() -> None:
     """Run a node launcher; the supervisor's address and the job's key are in the environment."""
     parser = argparse.ArgumentParser(prog="flexmpi.runtime.launcher", description=main.__doc__)
     parser.add_argument("--node", default=os.environ.get("SLURMD_NODENAME") or os.uname().nodename)
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
+    signals = _signals()
     # Ctrl-C and a closed terminal are the supervisor's to act on.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -356,7 +364,9 @@ def main() -> None:
     folder = options.folder or processes.private_folder()
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        asyncio.run(Launcher(options.node, folder, powercap).run(addresses, key, request=request))
+        asyncio.run(
+            Launcher(options.node, folder, powercap=powercap, signals=signals).run(addresses, key, request=request)
+        )
         _remove_empty_output()
     except SystemExit:
         _remove(folder)

@@ -16,7 +16,6 @@ import sys
 from asyncio import StreamReader, StreamWriter
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -199,18 +198,17 @@ class WarmWorld:
 
     async def _manage(self, rank: int, reader: StreamReader) -> None:
         """Answer what a rank asks its process manager."""
-        with suppress(OSError):
+        try:
             while line := await reader.readline():
-                try:
-                    replies = self._exchange.answer(rank, line)
-                except ValueError:
-                    # MPI waits for an answer that nobody can give.
-                    self._writers[rank].close()
-                    return
-                for whose, reply in replies:
+                for whose, reply in self._exchange.answer(rank, line):
                     self._writers[whose].write(reply)
                 if self._exchange.aborted is not None:
                     self._end_by(self._exchange.aborted)
+        except OSError:
+            pass
+        except ValueError:
+            # MPI waits for an answer that nobody can give.
+            self._writers[rank].close()
 
     async def wait(self) -> tuple[int, int | None, int | None]:
         """Wait until all ranks have ended; when one ends badly the others are ended, as by ``mpiexec``.
@@ -239,9 +237,8 @@ class WarmWorld:
             self.kill()
 
     def kill(self) -> None:
-        """End all ranks, and what they have started, at once."""
-        for pid in self.pids:
-            processes.kill([pid, *processes.descendants(pid)])
+        """End all ranks at once; what they have started is left to whoever has had them started."""
+        processes.kill(self.pids)
 
     async def end(self) -> None:
         """Have nothing left of a world that has not come about."""

@@ -9,18 +9,22 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import time
 from asyncio import StreamReader
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from flexmpi.protocol.frames import Message
+from flexmpi.protocol.rank_start import NAMES, SIGNALS, SignalState, names_as_text
 from flexmpi.runtime.launcher.mpi_starter import find_starter
 from flexmpi.runtime.launcher.output import LineReader, TerminationNotice
 from flexmpi.runtime.launcher.warm_worlds import WarmParent, WarmWorld
 from flexmpi.runtime.machine import processes
+from flexmpi.runtime.machine.multiprocess import remove_folders, socket_folders_of
+from flexmpi.runtime.machine.tasks import Tasks
 
 STREAMS = ("stdout", "stderr")
 CHUNK_BYTES = 1 << 16
@@ -30,6 +34,7 @@ SILENCE_S = 2.0
 MPIEXEC = -1
 """In place of a rank's number where ``mpiexec`` itself prints."""
 
+NO_SIGNALS = SignalState()
 Output = Callable[[int, str, bytes], Awaitable[None]]
 
 
@@ -66,13 +71,35 @@ class RunningSet:
         Takes a rank's number here, a stream's name and whole lines; waits while the reader is slow.
     on_start
         Called when its ranks have been started, with True if they were forked by a warm parent.
+    on_failure
+        Called with an error of this module that nobody else would see.
+    signals
+        What the user's environment ignores and blocks, which is not what ranks inherit.
+
+    Attributes
+    ----------
+    sessions
+        The processes of its ranks, each the leader of a session in which its children are.
     """
 
-    def __init__(self, number: int, folder: Path, *, send_output: Output, on_start: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        number: int,
+        folder: Path,
+        *,
+        send_output: Output,
+        on_start: Callable[[bool], None],
+        on_failure: Callable[[BaseException], None],
+        signals: SignalState = NO_SIGNALS,
+    ) -> None:
+        self.sessions: set[int] = set()
         self._number = number
+        self._signals = signals
         self._folder = folder
         self._send_output = send_output
         self._on_start = on_start
+        self._forwarding = Tasks(on_failure)
+        self._socket_folders: set[Path] = set()
         self._process: Process | None = None
         self._world: WarmWorld | None = None
         self._killed = False
@@ -93,6 +120,7 @@ class RunningSet:
             "FLEXMPI_SOCKET": str(socket),
             "FLEXMPI_OUTPUT": str(self._folder),
             "FLEXMPI_LAUNCHER": str(os.getpid()),
+            SIGNALS: self._signals.text(),
         }
         return rank_environment(os.environ, own, self._folder)
 
@@ -104,21 +132,24 @@ class RunningSet:
         except OSError as error:
             return End(127, error=f"{error.strerror}: {error.filename}" if error.filename else str(error))
         finally:
+            remove_folders(self._socket_folders)
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def kill(self) -> None:
         """End all its processes at once; `run` then returns."""
         self._killed = True
-        if self._world is not None:
-            self._world.kill()
-        if self._process is not None and self._process.returncode is None:
-            processes.kill([self._process.pid, *processes.descendants(self._process.pid)])
+        living = [pid for pid in self.pids if self._process is None or self._process.returncode is None]
+        self._end([*living, *(child for pid in living for child in processes.descendants(pid))])
+
+    def _end(self, pids: Collection[int]) -> None:
+        self._socket_folders |= socket_folders_of(pids)
+        processes.end(pids)
 
     async def _run(self, order: Message, socket: Path, warm: WarmParent | None) -> End:
         outputs = [(rank, name) for rank in range(order["ranks"]) for name in STREAMS]
         pipes = [await _named_pipe(self._folder / f"{name}.{rank}") for rank, name in outputs]
         listening = [self._forward(reader, *whose) for (reader, _), whose in zip(pipes, outputs, strict=True)]
-        forwarding = {asyncio.create_task(each) for each in listening}
+        forwarding = {self._forwarding.spawn(each) for each in listening}
         environment = self.environment(order, socket)
         if warm is None or not await self._fork(order, environment, warm):
             await self._start(order, environment)
@@ -162,16 +193,24 @@ class RunningSet:
             return End(*await self._world.wait())
         assert self._process is not None
         notice = TerminationNotice()
-        forwarding.add(asyncio.create_task(self._forward(self._process.stdout, MPIEXEC, "stdout", notice)))
-        forwarding.add(asyncio.create_task(self._forward(self._process.stderr, MPIEXEC, "stderr")))
+        forwarding.add(self._forwarding.spawn(self._forward(self._process.stdout, MPIEXEC, "stdout", notice)))
+        forwarding.add(self._forwarding.spawn(self._forward(self._process.stderr, MPIEXEC, "stderr")))
         status = await self._process.wait()
         return End(status, notice.pid, notice.signal)
 
     async def _end_left_overs(self) -> None:
         """Kill what ``mpiexec`` has left: ranks and their children, wherever they have been adopted."""
-        while left := processes.having(f"FLEXMPI_OUTPUT={self._folder}"):
-            processes.kill(left)
+        patient_until = time.monotonic() + processes.CLEAR_LIMIT_S
+        while left := self._left_overs():
+            if time.monotonic() < patient_until:
+                self._end(left)
+            else:
+                processes.kill(left)
             await asyncio.sleep(0.01)
+
+    def _left_overs(self) -> list[int]:
+        """Return what is left of its processes: as they were started, or programs that they have executed since."""
+        return [*processes.having(f"FLEXMPI_OUTPUT={self._folder}"), *processes.in_sessions(self.sessions)]
 
     async def _hear_out(self, forwarding: set[asyncio.Task[None]]) -> None:
         """Wait until all that was printed is passed on, however slow its reader is."""
@@ -230,7 +269,8 @@ def rank_environment(inherited: Mapping[str, str], own: Mapping[str, str], folde
     MPI, has to say must not get into the program's output. Ranks find out for themselves what the machine looks like, which
     takes no time: hydra would tell them by a file, always in /tmp, that stays there when it is killed.
     Nothing of Slurm, of another MPI launcher or of the job's key goes in; ``TMPDIR`` is private to the process set, and a rank
-    puts back the one its user had.
+    puts back the one its user had. What is in neither of these two, the user's variables and ``OMP_NUM_THREADS``, ranks hide from
+    their children.
     """
     kept = {
         name: value
@@ -238,8 +278,10 @@ def rank_environment(inherited: Mapping[str, str], own: Mapping[str, str], folde
         if not name.startswith(("SLURM_", "PMI", "HYDRA_", "FLEXMPI_")) or name == "SLURM_CONF"
     }
     kept.setdefault("OMP_NUM_THREADS", "1")
+    names = names_as_text(kept)
     kept.setdefault("UCX_LOG_FILE", "/dev/stderr")
     kept.setdefault("HWLOC_XMLFILE", "")
     for name, value in SMALL_BUFFERS.items():
         kept.setdefault(name, value)
-    return {**kept, **own, "FLEXMPI_TMPDIR": inherited.get("TMPDIR", ""), "TMPDIR": str(folder)}
+    own = {**own, NAMES: names, "FLEXMPI_TMPDIR": inherited.get("TMPDIR", "")}
+    return {**kept, **own, "TMPDIR": str(folder)}

@@ -13,6 +13,8 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from flexmpi.runtime.machine.multiprocess import is_tracker
+
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 LONGEST_TEMPORARY_PATH = 70
@@ -22,6 +24,8 @@ SOCKET_NAME = "ranks.sock"
 """The node launcher's Unix socket, in its folder; all that it starts has the path in its environment."""
 SHARED_MEMORY = Path("/dev/shm")
 SHARED_MEMORY_NAMES = ("mpich_shm_*", "ucx_shm_posix_*")
+CLEAR_LIMIT_S = 3.0
+"""How long the processes of a program that clear up behind its others may take."""
 
 _libc = ctypes.CDLL(None)
 
@@ -82,9 +86,29 @@ def stopped(pids: Iterable[int]) -> list[int]:
 
 def kill(pids: Iterable[int]) -> None:
     """Kill these processes, those that are gone excepted."""
+    _send(signal.SIGKILL, pids)
+
+
+def _send(number: signal.Signals, pids: Iterable[int]) -> None:
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
+
+
+def end(pids: Iterable[int]) -> None:
+    """Kill these processes, except those that clear up behind others, and end then by themselves.
+
+    All are stopped before the first is killed: ``mpiexec`` would complain of it, and kill whole process groups, in which are
+    those that clear up.
+    """
+    ended = [pid for pid in pids if not is_tracker(_command_line(pid))]
+    _send(signal.SIGSTOP, ended)
+    kill(ended)
+
+
+def in_sessions(leaders: Collection[int]) -> list[int]:
+    """Return the processes below this one that live in the sessions of these, which may have ended."""
+    return [pid for pid in descendants(os.getpid()) if _session(pid) in leaders and _state(pid) != "Z"]
 
 
 def reap_adopted(*, started: Collection[int]) -> None:
@@ -95,8 +119,32 @@ def reap_adopted(*, started: Collection[int]) -> None:
                 os.waitpid(pid, os.WNOHANG)
 
 
-def end_descendants() -> bool:
+def end_orphans(*, spared: Collection[int]) -> bool:
+    """Kill what this process has adopted, but not what is in its own session, nor what it ``spared`` and what is below that.
+
+    Returns
+    -------
+    bool
+        Whether anything was left; call again until nothing is.
+    """
+    own, known = os.getsid(0), set(spared)
+    for pid in spared:
+        known.update(descendants(pid))
+    left = [pid for pid in descendants(os.getpid()) if pid not in known and _session(pid) not in (None, own)]
+    kill(left)
+    for pid in left:
+        with suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+    return bool(left)
+
+
+def end_descendants(*, at_once: bool = True) -> bool:
     """Kill all that is below this process, and collect what has ended.
+
+    Parameters
+    ----------
+    at_once
+        Also those that clear up behind others.
 
     Returns
     -------
@@ -104,7 +152,7 @@ def end_descendants() -> bool:
         Whether anything was left; call again until nothing is.
     """
     left = descendants(os.getpid())
-    kill(left)
+    kill(left) if at_once else end(left)
     reap_adopted(started=())
     return bool(left)
 
@@ -170,6 +218,20 @@ def _environment(pid: int) -> list[bytes]:
         return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
         return []
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return None
 
 
 def _state(pid: int) -> str:

@@ -50,11 +50,17 @@ class Tasks:
         self._news.set()
         self._news = asyncio.Event()
 
-    def spawn(self, coroutine: Coroutine[object, object, None]) -> None:
+    def spawn(self, coroutine: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Run something beside the rest."""
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._on_end)
+        return task
+
+    async def ended(self, *, limit_s: float) -> None:
+        """Wait until all have ended, so long at most."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=limit_s)
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
         """Have something done after a while, if the tasks are not cancelled before."""

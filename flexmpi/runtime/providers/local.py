@@ -37,6 +37,9 @@ class LocalProvider:
             between_nodes.library(), os.environ, across_nodes=False
         )
         self._folder = folder
+        self._starting = 0
+        # What a launcher has started, where that is killed.
+        processes.adopt_orphans()
         self._on_ended = on_ended
         self._started_at = time.time()
         self._launchers: dict[int, Process] = {}
@@ -53,12 +56,15 @@ class LocalProvider:
         folder = self._folder / str(request)
         command = [*launcher_command(), "--node", node, "--folder", str(folder)]
         environment = {**os.environ, **launcher_environment(request, addresses, key)}
+        self._starting += 1
         try:
             launcher = await asyncio.create_subprocess_exec(
                 *command, stdin=DEVNULL, stdout=DEVNULL, env=environment, start_new_session=True
             )
         except OSError as error:
             raise MembershipError(f"cannot start the node launcher of {node}: {error.strerror}") from None
+        finally:
+            self._starting -= 1
         self._launchers[request] = launcher
         watching = asyncio.create_task(self._watch(launcher, folder))
         self._watching[watching] = launcher
@@ -105,10 +111,19 @@ class LocalProvider:
     async def _watch(self, launcher: Process, folder: Path) -> None:
         """Wait for a launcher's end, and clear up behind it where it could not."""
         await launcher.wait()
-        while left := processes.having(f"FLEXMPI_SOCKET={folder / SOCKET_NAME}"):
-            processes.kill(left)
+        while self._starting or self._end_left_overs(folder):
             await asyncio.sleep(0.01)
         if folder.exists():
             shutil.rmtree(folder, ignore_errors=True)
             processes.clear_shared_memory(since=self._started_at)
         self._on_ended()
+
+    def _end_left_overs(self, folder: Path) -> bool:
+        """Kill what a launcher has left, or another that is dead too: as it was started, or programs executed since.
+
+        Nothing may be on its way to become a launcher, for that is not known as one yet.
+        """
+        left = processes.having(f"FLEXMPI_SOCKET={folder / SOCKET_NAME}")
+        processes.kill(left)
+        living = [launcher.pid for launcher in self._launchers.values() if launcher.returncode is None]
+        return processes.end_orphans(spared=living) or bool(left)

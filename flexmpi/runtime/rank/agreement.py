@@ -6,7 +6,6 @@ called from the main thread alone.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -26,8 +25,10 @@ from flexmpi.runtime.job.places import members_places
 from flexmpi.runtime.joining import ahead, membership
 from flexmpi.runtime.joining.changeover import Changeover
 from flexmpi.runtime.joining.plan import Plan, Welcome
+from flexmpi.runtime.rank import finalisation
 from flexmpi.runtime.rank.decisions import Decision
 from flexmpi.runtime.rank.imagined import Imagined
+from flexmpi.runtime.rank.inheritance import told
 from flexmpi.runtime.rank.sampling import Sampler, as_columns
 
 
@@ -49,15 +50,16 @@ class Agreement:
         self._registry = registry
         self._interval = interval
         self._length = 0
+        self._clock = clock
         self._sampler = Sampler(clock)
         self._uncounted: dict[str, str] = {}
-        self._follow(os.environ.get("FLEXMPI_COUNTERS", "").split())
+        self._follow(told.get("FLEXMPI_COUNTERS", "").split())
         self._loop = self._maximum = 0
         self._told_digest: int | None = None
         self._pending: Message | None = None
         self._completion: Message | None = None
         self._imagined = Imagined()
-        self._changeover = Changeover(link, registry, clock, group, on_change=self._changed)
+        self._changeover = Changeover(link, registry, group, on_change=self._changed)
         self._opened_at = perf_counter()
 
     @property
@@ -72,7 +74,8 @@ class Agreement:
 
     def progress(self) -> None:
         """Let rows that move beside the computation go on; does not wait."""
-        self._changeover.progress()
+        with self._clock.aside():
+            self._changeover.progress()
 
     def _changed(self) -> None:
         self._imagined.forget()
@@ -91,6 +94,7 @@ class Agreement:
 
     def begin_loop(self, loop: int, maximum: int) -> None:
         """Start a loop of at most so many iterations, as a rank of the application; its first is an agreement point."""
+        finalisation.check()
         self._loop, self._maximum, self.next_at, self._length = loop, maximum, 0, 0
         self._changeover.finish_moving()
         if self._registry.share_by_cost(self.group.control):
@@ -118,6 +122,7 @@ class Agreement:
         RankLeaves
             This rank is no longer part of the application.
         """
+        finalisation.check()
         decision = self.group.control.bcast(self._decide(iteration))
         self.next_at, self._length = iteration + decision.interval, decision.interval
         if self._changeover.linked is not None and (decision.terminate or decision.unlink is not None):

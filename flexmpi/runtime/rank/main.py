@@ -5,54 +5,81 @@ Standard library only, so that the script decides what is imported, and when.
 
 from __future__ import annotations
 
+import atexit
 import os
 import runpy
-import signal
 import sys
+import threading
 import traceback
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import NoReturn
 
 from flexmpi.errors import LinkError
+from flexmpi.protocol.rank_start import MODULE
 from flexmpi.runtime.communication import link as links
 from flexmpi.runtime.machine import processes
-from flexmpi.runtime.rank import untouched
+from flexmpi.runtime.rank import inheritance, untouched
 
 
 def main() -> None:
-    """Run ``SCRIPT [ARGS…]`` given on the command line as ``mpiexec`` has started it; the exit status is the script's."""
+    """Run ``SCRIPT [ARGS…]`` or ``-m MODULE [ARGS…]`` as ``mpiexec`` has started it; the exit status is the program's."""
     _die_with_parent()
-    run()
+    inheritance.settle()
+    run(_number_in_world())
 
 
-def run() -> None:
-    """Run the script, in a process that dies with its launcher."""
-    _ignore_termination()
-    _restore_temporary_folder()
+def run(local_rank: int) -> None:
+    """Run the script, in a process that dies with its launcher and has settled what its own children inherit."""
     try:
-        line = links.open_from_environment()
+        line = links.open_to(inheritance.told["FLEXMPI_SOCKET"])
     except LinkError:
         # The job has ended while this rank was starting; why has been said.
         sys.exit(1)
-    pset, local_rank = int(os.environ["FLEXMPI_PSET"]), _number_in_world()
-    _print_into_own_pipes(Path(os.environ.pop("FLEXMPI_OUTPUT")), local_rank)
-    line.send("hello", pset=pset, local_rank=local_rank, pid=os.getpid())
+    _print_into_own_pipes(Path(inheritance.told["FLEXMPI_OUTPUT"]), local_rank)
+    own = os.getpid()
+    line.send("hello", pset=int(inheritance.told["FLEXMPI_PSET"]), local_rank=local_rank, pid=own)
     sys.argv = sys.argv[1:]
-    sys.path.insert(0, str(Path(sys.argv[0]).resolve().parent))
     for stream in (sys.stdout, sys.stderr):
         # Whole lines, under PYTHONUNBUFFERED too, for those of the ranks of a process set come through one pipe.
         stream.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]
     untouched.remember()
+    status, failure = 0, None
     try:
-        runpy.run_path(sys.argv[0], run_name="__main__")
+        _run_program()
     except SystemExit as end:
         status = _exit_status(end)
-        if status:
-            _report_failure(line, status)
     except BaseException as error:
-        _report_failure(line, 1, error)
+        status, failure = 1, error
+    if os.getpid() != own:
+        _end_child(status, failure)
+    if status:
+        _report_failure(line, status, failure)
     line.send("bye")
+
+
+def _run_program() -> None:
+    """Run a script, or after ``-m`` a module, as Python does with its own command line."""
+    if sys.argv[0] == MODULE:
+        del sys.argv[0]
+        sys.path.insert(0, str(Path.cwd()))
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    else:
+        sys.path.insert(0, str(Path(sys.argv[0]).resolve().parent))
+        runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+def _end_child(status: int, failure: BaseException | None) -> NoReturn:
+    """End a process that the program has forked and lets come to its end: as any Python, but MPI is its parent's to finalise."""
+    if failure is not None:
+        traceback.print_exception(type(failure), failure, _own_frames(failure.__traceback__))
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
 
 
 def _number_in_world() -> int:
@@ -104,26 +131,11 @@ def _print_into_own_pipes(folder: Path, local_rank: int) -> None:
     """Print into this rank's own pipes to the node launcher, so that its lines are not mixed with other ranks'."""
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         # The pipe to hydra stays open, for hydra takes its end for the end of this process.
-        os.dup(descriptor)
+        inheritance.keep_from_children(os.dup(descriptor))
         pipe = os.open(folder / f"{name}.{local_rank}", os.O_WRONLY | os.O_NONBLOCK)
         os.set_blocking(pipe, True)
         os.dup2(pipe, descriptor)
         os.close(pipe)
-
-
-def _ignore_termination() -> None:
-    """Leave it to the node launcher what a SIGTERM means; the script may set a handler of its own."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-
-
-def _restore_temporary_folder() -> None:
-    """Give the script the TMPDIR its user had; the one set now is the MPI library's alone."""
-    original = os.environ.pop("FLEXMPI_TMPDIR", "")
-    if original:
-        os.environ["TMPDIR"] = original
-    else:
-        os.environ.pop("TMPDIR", None)
 
 
 if __name__ == "__main__":

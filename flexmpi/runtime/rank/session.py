@@ -5,7 +5,6 @@ Here is the programming interface alone; what happens at agreement points is in 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import index
@@ -22,11 +21,13 @@ from flexmpi.runtime.arrays.registry import Registry
 from flexmpi.runtime.arrays.rows import valid_costs
 from flexmpi.runtime.communication import link as links
 from flexmpi.runtime.communication.calls import Clock
-from flexmpi.runtime.communication.communicator import TimedCommunicator
+from flexmpi.runtime.communication.communicator import begin_timing, end_timing
 from flexmpi.runtime.communication.group import Group
 from flexmpi.runtime.job.interval import Interval
 from flexmpi.runtime.joining import membership
+from flexmpi.runtime.rank import finalisation
 from flexmpi.runtime.rank.agreement import Agreement
+from flexmpi.runtime.rank.inheritance import mpi_is_initialised, told
 from flexmpi.runtime.rank.untouched import is_untouched
 
 _open = _closed = False
@@ -60,19 +61,22 @@ class Session:
         self._loops = 0
         self._last = MPI.PROC_NULL, 0
         self._iterating = self._stopped = False
-        self._outside = "FLEXMPI_JOINING" in os.environ and self._link is not None
+        self._outside = "FLEXMPI_JOINING" in told and self._link is not None
         self._starting = not self._outside
-        chosen = Interval.parse(os.environ.get("FLEXMPI_INTERVAL") or str("0.5s" if interval is None else interval))
+        chosen = Interval.parse(told.get("FLEXMPI_INTERVAL") or str("0.5s" if interval is None else interval))
         control = MPI.COMM_WORLD.Dup()
+        mpi_is_initialised()
+        begin_timing(self._clock)
+        finalisation.forbid()
         if self._link is not None:
             library = MPI.Get_library_version().split("\n")[0].rstrip("\0")
-            told = {"mpi": library, "size": control.size, "untouched": is_untouched()}
-            self._link.send("session", **told, obstacle=membership.obstacle())
+            facts = {"mpi": library, "size": control.size, "untouched": is_untouched()}
+            self._link.send("session", **facts, obstacle=membership.obstacle())
             if self._starting:
                 control = self._assemble_founders(control)
-        self._group = Group.of(control, self._clock)
+        self._group = Group.of(control)
         if self._starting:
-            speed = float(os.environ.get("FLEXMPI_SPEED", "1") if self._link else "1")
+            speed = float(told.get("FLEXMPI_SPEED", "1"))
             self._registry.start(control.allgather(speed), control.rank)
         self._agreement: Agreement | None = None
         if self._link is not None:
@@ -80,7 +84,7 @@ class Session:
             self._agreement.reconfigured = self._run_callbacks
 
     def _assemble_founders(self, control: MPI.Intracomm) -> MPI.Intracomm:
-        if self._link is None or os.environ["FLEXMPI_FOUNDERS"] == "1":
+        if self._link is None or told["FLEXMPI_FOUNDERS"] == "1":
             return control
         where = self._link.wait_for("assemble")
         return membership.assemble(
@@ -92,7 +96,7 @@ class Session:
         return self._group if self._agreement is None else self._agreement.group
 
     @property
-    def comm(self) -> TimedCommunicator:
+    def comm(self) -> MPI.Intracomm:
         """The present communicator, an ``mpi4py.MPI.Intracomm`` valid until the iteration ends."""
         return self._present.comm
 
@@ -223,6 +227,7 @@ class Session:
             self._iterating = False
 
     def _fixed_loop(self, maximum: int) -> Iterator[int]:
+        finalisation.check()
         if self._registry.share_by_cost(self._group.control):
             self._run_callbacks()
         for iteration in range(maximum):
@@ -313,6 +318,10 @@ class Session:
     ) -> None:
         global _open, _closed
         _open, _closed = False, True
+        finalisation.allow()
+        end_timing()
+        if kind is None:
+            finalisation.check()
         if kind is None and self.comm != MPI.COMM_NULL:
             self._last = self.comm.rank, self.comm.size
             if self._agreement is not None:

@@ -16,6 +16,11 @@ def remember() -> None:
     _environment.update(os.environ)
 
 
+def forget(name: str) -> None:
+    """Leave a variable out that has been taken away in the meantime, and not by the program."""
+    _environment.pop(name, None)
+
+
 def is_untouched() -> bool:
     """Tell whether environment and ``mpi4py.rc`` are what they were when the program began."""
     import mpi4py

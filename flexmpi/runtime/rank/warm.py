@@ -17,8 +17,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from flexmpi.protocol.rank_start import SIGNALS, SignalState
 from flexmpi.protocol.warm_parent import CONTROL, LARGEST_ORDER, MOST_RANKS
 from flexmpi.runtime.machine import processes
+from flexmpi.runtime.rank import inheritance
 from flexmpi.runtime.rank import main as rank
 
 Order = dict[str, Any]
@@ -28,6 +30,9 @@ def main() -> None:
     """Import, say so, and fork the ranks that the launcher asks for; each goes on from here."""
     launcher = os.getppid()
     control = socket.socket(fileno=int(os.environ.pop(CONTROL)))
+    # Before MPI is loaded, which has handlers of its own for signals.
+    inheritance.restore_signals(SignalState.parse(os.environ[SIGNALS]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     problem = _prepare()
     control.send(problem.encode() or b"ready")
     if problem:
@@ -82,22 +87,21 @@ def _become_rank(order: Order, launcher: int) -> None:
     _await_adoption(order["middle"])
     processes.die_with(launcher)
     os.setsid()
-    # As in a rank that mpiexec starts: what that listens to is as by default there, whatever its own parent ignores.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in (signal.SIGQUIT, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGTTIN, signal.SIG_IGN)
     os.chdir(order["directory"])
     _set_environment(order)
+    _relabel(os.environ["FLEXMPI_OUTPUT"])
+    inheritance.settle()
     report = socket.socket(fileno=order["report"])
     report.sendall(b"%d %d\n" % (order["local_rank"], os.getpid()))
+    before = inheritance.open_files()
     _initialise()
+    inheritance.mpi_is_initialised(opened=inheritance.open_files() - before)
     report.sendall(b"%d initialised\n" % order["local_rank"])
     if not report.recv(1):
         os._exit(1)
     report.close()
     sys.argv = [rank.__file__, *order["command"]]
-    rank.run()
+    rank.run(order["local_rank"])
 
 
 def _await_adoption(middle: int) -> None:
@@ -111,7 +115,7 @@ def _await_adoption(middle: int) -> None:
 
 
 def _set_environment(order: Order) -> None:
-    """Have the environment that ``mpiexec`` would give, and let this process be seen with it."""
+    """Have the environment that ``mpiexec`` would give."""
     for name in [name for name in os.environ if name.startswith("FLEXMPI_")]:
         del os.environ[name]
     os.environ.update(order["environment"])
@@ -119,7 +123,6 @@ def _set_environment(order: Order) -> None:
     size, local_rank = str(order["size"]), str(order["local_rank"])
     os.environ.update(PMI_FD=str(order["manager"]), PMI_RANK=local_rank, PMI_SIZE=size)
     os.environ.update(MPI_LOCALNRANKS=size, MPI_LOCALRANKID=local_rank)
-    _relabel(os.environ["FLEXMPI_OUTPUT"])
 
 
 def _relabel(output: str) -> None:

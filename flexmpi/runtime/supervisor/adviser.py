@@ -63,7 +63,7 @@ class Advised(Protocol):
     def show(self, *lines: str) -> None:
         """Print in the application's output."""
 
-    def spawn(self, coroutine: Coroutine[object, object, None]) -> None:
+    def spawn(self, coroutine: Coroutine[object, object, None]) -> object:
         """Run something beside the rest."""
 
     def tell(self, ranks: Collection[RankId], kind: str, **fields: object) -> None:

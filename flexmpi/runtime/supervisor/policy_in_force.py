@@ -46,7 +46,7 @@ class Governed(Protocol):
     def show(self, *lines: str) -> None:
         """Print in the application's output."""
 
-    def spawn(self, coroutine: Coroutine[object, object, None]) -> None:
+    def spawn(self, coroutine: Coroutine[object, object, None]) -> object:
         """Run something beside the rest."""
 
 

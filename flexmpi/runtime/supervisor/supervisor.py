@@ -148,7 +148,7 @@ class Supervisor:
             await self._hear_of_newcomers()
         finally:
             if transport is not None:
-                transport.close()
+                listener.refuse(transport, "the application has ended")
             self.monitor.close()
             self.reconfigurer.abandon_all("the application ended first")
             self._tasks.cancel()
@@ -158,6 +158,8 @@ class Supervisor:
             if self._agent is not None:
                 await self._agent.close(status=self.status, why=self._why)
             await self._say_the_last()
+            if transport is not None:
+                await listener.close(transport)
         self.log.write("ended", status=self.status)
         return self.status
 
@@ -359,6 +361,8 @@ class Supervisor:
                 self.meters.arrived(node, message)
             case "probed" | "energy":
                 self.meters.heard(node, message)
+            case "failed":
+                self.fail(f"the node launcher of {node} failed: {message['why']}")
             case "draining":
                 self._drain(node)
             case "seen":

@@ -85,6 +85,15 @@ def test_a_dtype_of_python_objects_is_refused(dtype: Any) -> None:
         ReplicatedArray("x", 5, dtype=dtype)
 
 
+def test_objects_of_single_rows_are_not_sent_to_the_state_which_has_those_of_rank_0_alone() -> None:
+    with pytest.raises(UsageError, match="bytes of a fixed length") as refused:
+        DistributedArray("x", 5, space=space_of([5], 0), dtype=object)
+    assert "state" not in str(refused.value)
+    assert DistributedArray("x", 5, space=space_of([5], 0), dtype="S64").local.shape == (5,), "as it is advised"
+    with pytest.raises(UsageError, match=r"use flex\.state, for they are the same on every rank"):
+        ReplicatedArray("x", 5, dtype=object)
+
+
 def test_an_unknown_dtype_is_refused() -> None:
     with pytest.raises(UsageError, match="'x': dtype must be a numpy type, got 'flaot'"):
         DistributedArray("x", 5, space=space_of([5], 0), dtype="flaot")

@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from flexmpi.runtime.launcher.launcher import WINDOW_BYTES, Window
+from flexmpi.runtime.launcher.window import WINDOW_BYTES, Window
 from flexmpi.runtime.machine.processes import descendants
 from tests.applications import PROGRAMS, command_line, wait_until
 

@@ -15,7 +15,7 @@ from flexmpi.cli.send import ask
 from flexmpi.errors import ConfigurationError
 from flexmpi.protocol.address import LARGEST_DATAGRAM, Address
 from flexmpi.runtime.machine.datagrams import resolved
-from flexmpi.runtime.supervisor.listener import listen
+from flexmpi.runtime.supervisor.listener import close, listen, refuse
 from tests.udp import needs_ipv6
 
 LIMIT_S = 10.0
@@ -69,6 +69,51 @@ def test_a_reply_longer_than_a_datagram_is_cut() -> None:
         return "x" * 100_000
 
     assert asyncio.run(exchange(answer, b"?")) == [b"x" * LARGEST_DATAGRAM]
+
+
+def test_commands_are_answered_that_wait_when_the_job_ends() -> None:
+    begun = asyncio.Event()
+
+    async def answer(data: bytes, sender: str) -> str:
+        begun.set()
+        await asyncio.Event().wait()
+        return "never"
+
+    async def scenario() -> None:
+        transport, bound = await listen(Address("127.0.0.1", 0), answer)
+        with socket.socket(type=socket.SOCK_DGRAM) as sender:
+            sender.settimeout(LIMIT_S)
+            sender.connect(bound)
+            sender.send(b"begun")
+            async with asyncio.timeout(LIMIT_S):
+                await begun.wait()
+            sender.send(b"just come")
+            refuse(transport, "the application has ended")
+            await close(transport)
+            assert [sender.recv(100), sender.recv(100)] == [b"error: the application has ended"] * 2
+
+    asyncio.run(scenario())
+
+
+def test_commands_are_answered_that_come_while_the_job_ends_and_refused_by_the_system_later() -> None:
+    async def answer(data: bytes, sender: str) -> str:
+        raise AssertionError("nothing is carried out any more")
+
+    async def scenario() -> None:
+        transport, bound = await listen(Address("127.0.0.1", 0), answer)
+        with socket.socket(type=socket.SOCK_DGRAM) as sender:
+            sender.settimeout(LIMIT_S)
+            sender.connect(bound)
+            refuse(transport, "the application has ended")
+            for _ in range(20):
+                sender.send(b"6:lhost:1")
+            await close(transport)
+            assert [sender.recv(100) for _ in range(20)] == [b"error: the application has ended"] * 20
+            sender.send(b"6:lhost:1")
+            with pytest.raises(ConnectionRefusedError):
+                sender.recv(100)
+
+    asyncio.run(scenario())
 
 
 def test_a_port_in_use_is_an_error_that_names_it() -> None:

@@ -1,0 +1,48 @@
+"""What a node launcher tells the ranks that it starts: their program, and in variables of their environment what their user set.
+
+Pure. All else that a rank is started with is for the runtime and for MPI, and no business of the program's own children.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+MODULE = "-m"
+"""Where the program's command line begins with this, the next argument is a module's name; else the first is a script."""
+NAMES = "FLEXMPI_NAMES"
+"""The names of the variables that are meant for the program."""
+SIGNALS = "FLEXMPI_SIGNALS"
+"""The signals that the user's environment ignores and blocks."""
+
+
+def names_as_text(names: Iterable[str]) -> str:
+    """Return names of variables as one text."""
+    return "=".join(sorted(names))
+
+
+def names_in(text: str) -> frozenset[str]:
+    """Return the names that `names_as_text` has written."""
+    return frozenset(name for name in text.split("=") if name)
+
+
+@dataclass(frozen=True)
+class SignalState:
+    """The numbers of the signals that a process is started to ignore, and of those that are blocked in it."""
+
+    ignored: frozenset[int] = frozenset()
+    blocked: frozenset[int] = frozenset()
+
+    def text(self) -> str:
+        """Return it as one text."""
+        return "/".join(",".join(map(str, sorted(numbers))) for numbers in (self.ignored, self.blocked))
+
+    @classmethod
+    def parse(cls, text: str) -> SignalState:
+        """Return what `text` has written; ValueError if it is no such text."""
+        ignored, blocked = text.split("/")
+        return cls(_numbers(ignored), _numbers(blocked))
+
+
+def _numbers(text: str) -> frozenset[int]:
+    return frozenset(int(number) for number in text.split(",") if number)
