@@ -100,15 +100,20 @@ class SlurmCli:
         Raises
         ------
         ManagerError
-            Slurm refuses, in its words; or ``sbatch`` does not answer in time: then the job may be there all the same.
+            Slurm refuses, in its words; or ``sbatch`` does not answer in time, or prints no number or several: then the job
+            may be there all the same.
         """
         environment = sbatch_environment(submission, self._inherited)
         command, given = sbatch_command(submission), sbatch_input(submission)
         try:
             (output,) = external.run([command], environment=environment, limit_s=self._limit_s, given=given)
         except ManagerError as error:
-            raise ManagerError(f"{error}; job {submission.name or ''!r} may have been submitted or not") from None
-        return job_number(output.checked("submit the job"))
+            raise _perhaps_submitted(error, submission) from None
+        printed = output.checked("submit the job")
+        try:
+            return job_number(printed)
+        except ManagerError as error:
+            raise _perhaps_submitted(error, submission) from None
 
     def cancel(self, job_id: int) -> None:
         """Cancel a job, or all tasks of a job array.
@@ -161,3 +166,7 @@ class SlurmCli:
     def _run(self, commands: list[list[str]], end: float) -> list[external.Output]:
         left_s = max(0.0, end - time.monotonic())
         return external.run(commands, environment=self._environment, limit_s=left_s)
+
+
+def _perhaps_submitted(error: ManagerError, submission: Submission) -> ManagerError:
+    return ManagerError(f"{error}; job {submission.name or ''!r} may have been submitted or not")
