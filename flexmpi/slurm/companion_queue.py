@@ -150,8 +150,12 @@ def of_request(listed: Iterable[Listed], request: int, *, job_id: int | None, no
     node
         Where its launcher has reported from, if it has: a site's ``sbatch`` may have submitted several.
     """
-    numbered = None if job_id is None else (None, job_id)
-    own = [each for each in listed if each.request == request or (each.request, each.job_id) == numbered]
+
+    def is_own(each: Listed) -> bool:
+        by_what_is_known = each.job_id == job_id or (node is not None and each.node == node)
+        return each.request == request if each.request is not None else by_what_is_known
+
+    own = filter(is_own, listed)
     return max(
         own,
         key=lambda each: (node is not None and each.node == node, each.job_id == job_id, each.identity),

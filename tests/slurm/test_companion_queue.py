@@ -71,7 +71,9 @@ def test_a_companion_is_that_of_the_request_it_names_whatever_number_was_printed
     assert of_request([others], 1, job_id=9) is None
 
 
-def test_a_companion_whose_comment_a_site_has_changed_is_known_by_its_number():
+def test_a_companion_whose_comment_a_site_has_changed_is_known_by_its_number_or_by_where_its_launcher_is():
+    assert of_request([listed(8)], 1, job_id=None, node="node1") == listed(8)
+    assert of_request([listed(8)], 1, job_id=None, node="node2") is None
     assert of_request([listed(8)], 1, job_id=8) == listed(8)
     assert of_request([listed(8)], 1, job_id=None) is None
 

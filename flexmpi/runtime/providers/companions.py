@@ -185,7 +185,7 @@ class Companions:
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:
-            await asyncio.wait(list(self._tasks))
+            await asyncio.wait(list(self._tasks), timeout=END_LIMIT_S)
         while True:
             listed = await self._list()
             alive = [each for each in listed or () if each.can_be_cancelled]
