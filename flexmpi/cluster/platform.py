@@ -10,6 +10,7 @@ from flexmpi.errors import CommandError
 
 ANY_NODE = "any"
 """In a command: whichever node is free, or the one a resource manager chooses."""
+_NUMBER = "#"  # in no node's name
 
 # Commands and the manual's examples use both for "the node the application started on".
 _FIRST_NODE_NAMES = ("localhost", "lhost")
@@ -49,6 +50,16 @@ class ScheduledChange:
 
     at_iteration: int
     changes: tuple[tuple[str, int], ...]
+
+
+def node_to_come(number: int) -> str:
+    """Return what the first, second, … of several nodes is called that a resource manager is to choose: each is another one."""
+    return ANY_NODE if number == 1 else f"{ANY_NODE}{_NUMBER}{number}"
+
+
+def is_to_come(name: str) -> bool:
+    """Whether a resource manager is to choose the node."""
+    return name.partition(_NUMBER)[0] == ANY_NODE
 
 
 def find_nodes(nodes: Sequence[Node], name: str) -> tuple[Node, ...]:

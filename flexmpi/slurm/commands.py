@@ -21,6 +21,10 @@ LONGEST_QUOTE = 500
 _MEANT_FOR_ANOTHER = re.compile(
     r"(?:SLURM|SLURMD|SBATCH|SALLOC|SRUN|SQUEUE|SINFO|SCANCEL|SCONTROL|SACCT|SACCTMGR|PMI|PMI2|PMIX|HYDRA|HYDI)_"
 )
+_JOB_NUMBERS = (
+    re.compile(r"Submitted batch job ([0-9]{1,10})(?: on cluster \S+)?|([0-9]{1,10});\S+"),
+    re.compile(r"([0-9]{1,10});?"),
+)
 _WHICH_CLUSTER = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT")
 
 
@@ -71,16 +75,22 @@ def slurm_environment(inherited: Mapping[str, str]) -> dict[str, str]:
 
 
 def job_number(output: str) -> int:
-    """Read the job's number from what ``sbatch --parsable`` prints; a site's plugins may print lines of their own before.
+    """Read the job's number from what ``sbatch --parsable`` prints; a site's own ``sbatch`` may print other lines around it.
+
+    A line that can only be of a job counts more than one that is a number alone, which may be a balance or a count.
 
     Raises
     ------
     ManagerError
-        There is none.
+        There is none, or it could be one of several: the job may be there all the same.
     """
-    for line in reversed(output.splitlines()):
-        if found := re.fullmatch(r"([0-9]{1,10})(?:;\S*)?", line.strip()):
-            return int(found[1])
+    lines = [line.strip() for line in output.splitlines()]
+    for form in _JOB_NUMBERS:
+        numbers = {int(found[found.lastindex or 1]) for line in lines if (found := form.fullmatch(line))}
+        if len(numbers) == 1:
+            return numbers.pop()
+        if numbers:
+            break
     raise ManagerError(f"sbatch printed {quoted(output)!r}, expected the number of a job")
 
 

@@ -12,6 +12,8 @@ from flexmpi.slurm.commands import SECONDS_PER_MINUTE
 from flexmpi.slurm.own_job import ParentJob
 
 PREFIX = "flexmpi-"
+FOR_REQUEST = ", request "
+"""In a companion's comment, between the words for people and the number of the request that it is for."""
 WARNING_S = 60
 WARNED_FROM_S = 5 * SECONDS_PER_MINUTE
 """A companion of less is not warned before its end: Slurm may warn two minutes before it."""
@@ -35,6 +37,7 @@ def companion(
     time_left_s: int | None,
     launcher: Sequence[str],
     environment: Mapping[str, str],
+    request: int | None = None,
 ) -> Submission:
     """Return the job that one more node is: what a site enforces is as in the parent job.
 
@@ -49,6 +52,8 @@ def companion(
         The command of a node launcher, which the batch script becomes, so that it gets Slurm's signals itself.
     environment
         What that is told.
+    request
+        The job's request that it is submitted for, by which it is found where ``sbatch`` does not tell its number.
     """
     limit_s = None if time_left_s is None else max(1, time_left_s // SECONDS_PER_MINUTE) * SECONDS_PER_MINUTE
     return Submission(
@@ -66,7 +71,7 @@ def companion(
         gres=parent.gres,
         time_limit_s=math.inf if limit_s is None else limit_s,
         warning_s=WARNING_S if limit_s is not None and limit_s >= WARNED_FROM_S else None,
-        comment=f"a node of the elastic job {parent.job_id}",
+        comment=f"a node of the elastic job {parent.job_id}" + ("" if request is None else f"{FOR_REQUEST}{request}"),
         output=_output(parent),
         exclusive=True,
         requeue=False,

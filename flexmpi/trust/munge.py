@@ -6,11 +6,13 @@ What a credential says is `auth`'s. https://github.com/dun/munge/wiki/Man-1-unmu
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import subprocess
 from asyncio.subprocess import PIPE
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from flexmpi.errors import AuthenticationError
@@ -21,8 +23,9 @@ SUCCESS, EXPIRED, REWOUND, REPLAYED = 0, 15, 16, 17
 
 _WHY = {
     EXPIRED: "it has expired",
-    REWOUND: "it is from the future: the clocks of the two nodes differ",
+    REWOUND: "it is from the future",
 }
+_FIGURES = ("UID", "GID", "LENGTH", "ENCODE_HOST", "ENCODE_TIME", "DECODE_TIME", "TTL")
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,13 @@ class Munge:
 
     def read(self, credential: str) -> Signed:
         """Return what a credential says and who made it; raises AuthenticationError where it is not genuine or expired."""
-        read = self._ask(["unmunge", "--numeric", "--keys=UID,GID,LENGTH"], credential)
+        read = self._ask(["unmunge", "--numeric", f"--keys={','.join(_FIGURES)}"], credential)
         # munged remembers what it has read, and an agent that is restarted may read a message again; `identify` makes
         # that harmless.
         if read.returncode not in (SUCCESS, REPLAYED):
-            raise AuthenticationError(f"the credential was refused: {_WHY.get(read.returncode) or _words(read)}")
+            why = _WHY.get(read.returncode)
+            said = _words(read) if why is None else why + clocks(read.stdout, reader=os.uname().nodename)
+            raise AuthenticationError(f"the credential was refused: {said}")
         return parse_unmunge(read.stdout)
 
     def _munge(self) -> list[str]:
@@ -102,18 +107,51 @@ class Munge:
 
 
 def parse_unmunge(output: str) -> Signed:
-    """Read what ``unmunge --numeric --keys=UID,GID,LENGTH`` prints: the figures, an empty line, the payload.
+    """Read what ``unmunge --numeric --keys=UID,GID,LENGTH,…`` prints: the figures, an empty line, the payload.
 
     Raises
     ------
     AuthenticationError
         It is not the expected form.
     """
-    head, _, payload = output.partition("\n\n")
-    figures = {key: int(value) for key, value in re.findall(r"^(\w+): *([0-9]+)$", head, re.MULTILINE)}
-    if figures.keys() != {"UID", "GID", "LENGTH"} or figures["LENGTH"] != len(payload):
+    figures, payload = _figures(output), output.partition("\n\n")[2]
+    if not figures.keys() >= {"UID", "GID", "LENGTH"} or figures["LENGTH"] != len(payload):
         raise AuthenticationError("unmunge printed something else than UID, GID, LENGTH and the payload")
     return Signed(payload, Identity(figures["UID"], figures["GID"]))
+
+
+def clocks(output: str, *, reader: str) -> str:
+    """Say by what `unmunge` prints of a credential that is too old or too new what two clocks it goes by; nothing if it does not.
+
+    An early clock where a credential was made looks like a late credential, and a late one like one of the future.
+
+    Parameters
+    ----------
+    reader
+        Where it was read.
+    """
+    figures = _figures(output)
+    if not figures.keys() >= {"ENCODE_TIME", "DECODE_TIME"}:
+        return ""
+    made, read = figures["ENCODE_TIME"], figures["DECODE_TIME"]
+    host = re.search(r"^ENCODE_HOST: *(\S+)$", output, re.MULTILINE)
+    where = f"the clock of {host[1]}" if host else "the clock where it was made"
+    good = f", and it is good for {figures['TTL']} s" if "TTL" in figures else ""
+    apart = f"{abs(read - made)} s {'later' if read >= made else 'earlier'}"
+    here = f"read at {_time(read)} by the clock of {reader}"
+    return f": made at {_time(made)} by {where}, {here}, {apart}{good}; compare the clocks"
+
+
+def _figures(output: str) -> dict[str, int]:
+    head = output.partition("\n\n")[0]
+    return {key: int(value) for key, value in re.findall(r"^(\w+): *([0-9]{1,18})$", head, re.MULTILINE)}
+
+
+def _time(epoch_s: int) -> str:
+    try:
+        return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (OverflowError, ValueError, OSError):
+        return f"second {epoch_s}"
 
 
 def _credential(made: subprocess.CompletedProcess[str]) -> str:

@@ -169,14 +169,26 @@ def test_secrets_are_not_on_the_command_line():
 
 @pytest.mark.parametrize(
     ("output", "number"),
-    [("12\n", 12), ("12;dev\n", 12), ("sbatch: note\nproject 5 charged\n 4294967295;c \n\n", 4294967295)],
+    [
+        ("12\n", 12),
+        ("12;dev\n", 12),
+        ("12;\n", 12),
+        ("sbatch: note\nproject 5 charged\n 4294967295;c \n\n", 4294967295),
+        ("Submitted batch job 12\n", 12),
+        ("Submitted batch job 12 on cluster dev\n", 12),
+        ("12;dev\nYour balance:\n500\n", 12),
+        ("500\nSubmitted batch job 12\n", 12),
+        ("12\n\n12\n", 12),
+    ],
 )
-def test_the_number_is_found_behind_whatever_a_site_prints_first(output, number):
+def test_the_number_is_found_among_whatever_a_site_prints(output, number):
     assert job_number(output) == number
 
 
-@pytest.mark.parametrize("output", ["", "\n", "Submitted batch job 12\n", "-1", "12;a b"])
-def test_output_without_a_number_is_refused(output):
+@pytest.mark.parametrize(
+    "output", ["", "\n", "Submitted batch job 12 soon\n", "-1", "12;a b", "12\nYour balance:\n500\n"]
+)
+def test_output_without_a_number_or_with_several_is_refused(output):
     with pytest.raises(ManagerError, match="expected the number of a job"):
         job_number(output)
 

@@ -20,7 +20,7 @@ from flexmpi.errors import AuthenticationError
 from flexmpi.protocol import auth
 from flexmpi.protocol.auth import Action, Identity, SharedKey, Signed, check_payload, identify, may, payload_of, prove
 from flexmpi.trust.keys import CurveKeys, agent_keys, agent_public_key, local_key
-from flexmpi.trust.munge import Munge, parse_unmunge
+from flexmpi.trust.munge import Munge, clocks, parse_unmunge
 
 bounded = settings(derandomize=True, deadline=None, max_examples=200)
 
@@ -144,8 +144,23 @@ def test_an_expired_credential_is_refused(munge: Munge) -> None:
         while time.monotonic() < give_up:
             identify(munge, credential, client_key=CLIENT, server_key=SERVER)
 
-    with pytest.raises(AuthenticationError, match="the credential was refused: it has expired"):
+    day, here = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", os.uname().nodename
+    named = rf"made at {day} by the clock of \S+, read at {day} by the clock of {here}, \d+ s later"
+    with pytest.raises(
+        AuthenticationError, match=f"the credential was refused: it has expired: {named}, .* good for 1 s"
+    ):
         use_for_long()
+
+
+@pytest.mark.parametrize(("made", "apart"), [(1796012345, "600 s later"), (1796013545, "600 s earlier")])
+def test_of_a_credential_by_a_clock_that_is_wrong_both_clocks_are_named(made: int, apart: str) -> None:
+    printed = (
+        f"ENCODE_HOST:     10.0.0.3\nENCODE_TIME:     {made}\nDECODE_TIME:     1796012945\nTTL:             300\n\nx"
+    )
+    words = clocks(printed, reader="login")
+    assert f"by the clock of 10.0.0.3, read at 2026-11-30 04:29:05 UTC by the clock of login, {apart}" in words
+    assert "good for 300 s" in words
+    assert clocks("", reader="login") == ""
 
 
 def test_a_credential_carries_the_uid_of_who_made_it(munge: Munge) -> None:

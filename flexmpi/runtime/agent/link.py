@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from zmq.utils.monitor import recv_monitor_message
 
 from flexmpi.errors import CommandError, FlexMPIError, MessageError
-from flexmpi.protocol.messages import Energies, FromSupervisor, Held, NodeEnergy, Sample
+from flexmpi.protocol.messages import Energies, FromSupervisor, Held, NodeEnergy, Resize, Sample
 from flexmpi.protocol.wire import complaint, encode
 from flexmpi.runtime.agent.conversation import (
     Act,
@@ -98,6 +98,7 @@ class AgentLink:
         self._tasks = Tasks(self._gave_up)
         self._context = zmq.asyncio.Context()
         self._contact: Contact | None = None
+        self._address: str | None = None
         self._connection: Connection[zmq.asyncio.Socket] | None = None
         self._following: list[asyncio.Task[None]] = []
         self._failed_handshakes = 0
@@ -105,6 +106,7 @@ class AgentLink:
         self._seen: object = None
         self._warned: set[str] = set()
         self._orders: dict[str, Order] = {}
+        self._taken_back: dict[str, str] = {}
         self._measured: tuple[IntervalReport, list[str]] | None = None
         self._told: Sequence[EnergyReading] = ()
 
@@ -173,6 +175,7 @@ class AgentLink:
             self._following.append(asyncio.create_task(self._follow(monitor)))
 
         self._contact, self._failed_handshakes = contact, 0
+        self._address = contact.card.address
         self._connection = connection = contact.dial(self._context, prepare=watch)
         self._following.append(asyncio.create_task(self._receive(connection)))
         for task in self._following:
@@ -212,9 +215,8 @@ class AgentLink:
 
     def _shun(self) -> None:
         """Leave whoever listens there alone for a while: it cannot prove that it is the agent."""
-        address = self._contact.card.address if self._contact is not None else "an address"
         self._problem(
-            f"whoever listens at {address} does not prove that it has the key {self._folder / PUBLIC_NAME}; "
+            f"whoever listens at {self._address} does not prove that it has the key {self._folder / PUBLIC_NAME}; "
             "the job runs without an agent"
         )
         self._hang_up()
@@ -254,9 +256,9 @@ class AgentLink:
                 case CarryOut(command):
                     self._begin(command)
                 case TakeBack(command, why):
-                    self._orders[command.id].take_back(why)
+                    self._take_back(command, why)
                 case Problem(what):
-                    self._problem(f"agent at {self._address()}: {what}")
+                    self._problem(f"{self._whom()}: {what}")
                 case Joined():
                     self._joined()
 
@@ -265,17 +267,23 @@ class AgentLink:
         if what not in self._warned:
             self._warned.add(what)
             self._job.warn(what)
-            self._job.log.write("agent", address=self._address(), registered=False, why=what)
+            self._job.log.write("agent", address=self._address, registered=False, why=what)
 
     def _joined(self) -> None:
         self._warned.clear()
-        self._job.show(f"Registered with the agent at {self._address()}")
-        self._job.log.write("agent", address=self._address(), registered=True, why=None)
+        self._job.show(f"Registered with the {self._whom()}")
+        self._job.log.write("agent", address=self._address, registered=True, why=None)
 
-    def _address(self) -> str | None:
-        return None if self._contact is None else self._contact.card.address
+    def _whom(self) -> str:
+        """Say which agent is spoken of, where no connection to it is open too."""
+        return f"agent of {self._folder}" if self._address is None else f"agent at {self._address}"
 
     def _begin(self, command: AnyCommand) -> None:
+        """Begin to carry out a command; one for nodes that nobody knew at the start when it is known whether they are there."""
+        if isinstance(command, Resize) and self._job.nodes_on_demand and self._job.roster.unknown(command.add):
+            self._do(self._conversation.taken(command))
+            self._tasks.spawn(self._begin_with_more_nodes(command))
+            return
         try:
             order = Order(self._job, command, processes_per_node=self._processes_per_node)
         except CommandError as error:
@@ -286,6 +294,27 @@ class AgentLink:
             self._orders[command.id] = order
             self._do(self._conversation.taken(command))
             self._tasks.spawn(self._finish(order, command))
+
+    async def _begin_with_more_nodes(self, command: Resize) -> None:
+        """Have more nodes known, and carry out a command that has been taken already."""
+        await self._job.learn_nodes(command.add)
+        try:
+            if (why := self._taken_back.pop(command.id, None)) is not None:
+                raise CommandError(why)
+            order = Order(self._job, command, processes_per_node=self._processes_per_node)
+        except CommandError as error:
+            self._note(command, "failed", why=str(error))
+            self._do(self._conversation.failed(command, self._nodes(), why=str(error)))
+            return
+        self._note(command, "taken")
+        self._orders[command.id] = order
+        await self._finish(order, command)
+
+    def _take_back(self, command: AnyCommand, why: str) -> None:
+        if (order := self._orders.get(command.id)) is not None:
+            order.take_back(why)
+        else:
+            self._taken_back[command.id] = why
 
     async def _finish(self, order: Order, command: AnyCommand) -> None:
         outcome = await order.outcome()

@@ -27,6 +27,7 @@ class Ordered(Protocol):
     reconfigurer: Reconfigurer
     grant: Grant
     floor: str
+    nodes_on_demand: bool
 
     def held(self) -> list[str]:
         """Return the nodes that are the job's, its floor first."""
@@ -39,6 +40,9 @@ class Ordered(Protocol):
 
     def show(self, *lines: str) -> None:
         """Print in the application's output."""
+
+    async def learn_nodes(self, names: Iterable[str]) -> None:
+        """Take in those of these nodes that nobody knew at the start and that the job may have by now."""
 
     async def until(self, condition: Callable[[], bool], *, limit_s: float | None = None) -> bool:
         """Wait until something has happened; False if it has not within the limit."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from flexmpi.cluster.platform import ANY_NODE, Node
+from flexmpi.cluster.platform import Node, is_to_come, node_to_come
 from flexmpi.errors import CommandError
 from flexmpi.runtime.job.grant import Grant
 from flexmpi.runtime.job.options import Limits
@@ -31,52 +31,56 @@ def resolve(
     changes
         Pairs of a node's name or alias and the ranks to add (or to remove, negative).
     occupied
-        Ranks on each node; those on a node to come are ``any``'s.
+        Ranks on each node; those on a node to come are ``any``'s, on further ones ``any#2``'s and so on.
     nodes
         All nodes that the job may ever have.
     given
         The nodes that the agent gives with it.
     on_demand
-        The provider chooses a new node for ranks that are added to ``any``.
+        The provider chooses a new node for ranks that are added to ``any``, one for each pair.
 
     Returns
     -------
     dict
-        Node name -> ranks to add or remove; ``any`` stands for a node to come, or where ranks may be removed from it.
+        Node name -> ranks to add or remove; ``any``, ``any#2``, … stand for nodes to come, or ``any`` where ranks may be
+        removed from one.
 
     Raises
     ------
     CommandError
         It is not possible, with the reason.
     """
-    on_new_node = 0
+    to_come: dict[str, int] = {}
     if on_demand:
-        on_new_node = sum(change for name, change in changes if name == ANY_NODE and change > 0)
-        changes = [(name, change) for name, change in changes if name != ANY_NODE or change < 0]
-    if on_new_node > max(node.cores for node in nodes):
-        raise CommandError(f"{on_new_node} ranks do not fit on one new node")
-    new_nodes = int(on_new_node > 0) + int(ANY_NODE in occupied)
-    if new_nodes and len(occupied) + int(on_new_node > 0) > limits.maximum_nodes:
+        added = [change for name, change in changes if is_to_come(name) and change > 0]
+        to_come = {node_to_come(number): change for number, change in enumerate(added, start=1)}
+        changes = [(name, change) for name, change in changes if not is_to_come(name) or change < 0]
+    if (most := max(to_come.values(), default=0)) > max(node.cores for node in nodes):
+        raise CommandError(f"{most} ranks do not fit on one new node")
+    known = {node: ranks for node, ranks in occupied.items() if not is_to_come(node)}
+    awaited = len(occupied) - len(known)
+    if (to_come or awaited) and len(occupied) + len(to_come) > limits.maximum_nodes:
         raise CommandError(f"the application may have {limits.maximum_nodes} nodes at most")
-    known = {node: ranks for node, ranks in occupied.items() if node != ANY_NODE}
-    if on_new_node and not changes:
-        return {ANY_NODE: on_new_node}
-    if ANY_NODE in occupied and any(name == ANY_NODE for name, _ in changes):
-        return _left_open(changes, occupied, on_new_node=on_new_node)
+    if to_come and not changes:
+        return to_come
+    if awaited and any(is_to_come(name) for name, _ in changes):
+        return _left_open(changes, occupied, to_come)
     grant.check(nodes, (name for name, _ in changes), given)
     resolved = resolve_changes(
         grant.usable(nodes, given),
         known,
         changes,
         minimum_nodes=limits.minimum_nodes,
-        maximum_nodes=limits.maximum_nodes - new_nodes,
+        maximum_nodes=limits.maximum_nodes - awaited - len(to_come),
     )
-    return resolved | ({ANY_NODE: on_new_node} if on_new_node else {})
+    return resolved | to_come
 
 
-def _left_open(changes: Sequence[tuple[str, int]], occupied: Mapping[str, int], *, on_new_node: int) -> dict[str, int]:
+def _left_open(
+    changes: Sequence[tuple[str, int]], occupied: Mapping[str, int], to_come: Mapping[str, int]
+) -> dict[str, int]:
     """Return a removal from ``any`` as it is: whose ranks leave is known when the node to come has its name."""
-    wanted = {ANY_NODE: on_new_node} if on_new_node else {}
+    wanted = dict(to_come)
     for name, change in changes:
         add_up(wanted, {name: change})
     if sum(occupied.values()) + sum(wanted.values()) < 1:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from flexmpi.cluster.platform import Node
+from flexmpi.cluster.platform import Node, find_nodes
+from flexmpi.errors import CommandError
 from flexmpi.runtime.job.places import interleaved
 
 
@@ -124,6 +125,22 @@ class Roster:
     def stays(self, number: int, *, leaving: Collection[int]) -> bool:
         """Whether a process set has a member that is not among these rank numbers."""
         return any(rank.pset == number for member, rank in enumerate(self.members) if member not in leaving)
+
+    def unknown(self, names: Iterable[str]) -> list[str]:
+        """Return those of these names that mean no node."""
+
+        def means_nothing(name: str) -> bool:
+            try:
+                return not find_nodes(self.nodes, name)
+            except CommandError:
+                return True
+
+        return [name for name in names if means_nothing(name)]
+
+    def learn(self, nodes: Iterable[Node]) -> None:
+        """Take in more nodes that the application may use; those it has stay as they are."""
+        names = {node.name for node in self.nodes}
+        self.nodes = (*self.nodes, *(node for node in nodes if node.name not in names))
 
     def speed_of(self, node: str) -> float:
         """Return a node's relative computing power; where the corefile has none, the mean of those it has (or 1)."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from flexmpi.cluster.platform import ANY_NODE
+from flexmpi.cluster.platform import is_to_come
 from flexmpi.models.estimate import Estimate, Refusal
 from flexmpi.models.job import IterationTime, JobModel
 from flexmpi.models.layout import Layout
@@ -69,14 +69,16 @@ class Situation:
         return counts
 
     @cached_property
-    def class_of(self) -> dict[str, str]:
-        """The class of each node."""
-        on_demand = {ANY_NODE: self.classes[0].name} if self.on_demand else {}
-        return class_names(self.classes) | on_demand
+    def _class_names(self) -> dict[str, str]:
+        return class_names(self.classes)
+
+    def class_of(self, node: str) -> str:
+        """Return the class of a node; of one to come the first."""
+        return self.classes[0].name if is_to_come(node) and self.on_demand else self._class_names[node]
 
     def speed_of(self, node: str) -> float:
         """Return the weight of a new rank on a node; of a node that is not known yet, that of the others of its class."""
-        return self.speeds[self.classes[0].nodes[0].name if node == ANY_NODE else node]
+        return self.speeds[self.classes[0].nodes[0].name if is_to_come(node) else node]
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,7 @@ def _way(situation: Situation, changes: Mapping[str, int]) -> _Way:
     staying = sorted({*range(len(nodes))} - {members[number] for number in leaving})
     layout = Layout.of_ranks(
         [nodes[rank] for rank in staying],
-        [situation.class_of[nodes[rank]] for rank in staying],
+        [situation.class_of(nodes[rank]) for rank in staying],
         [weights[rank] for rank in staying],
     )
     return _Way(changes, newcomers, leaving, Transition(weights, places), layout)

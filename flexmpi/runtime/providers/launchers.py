@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 
 from flexmpi.errors import MembershipError
 from flexmpi.protocol.frames import Message
@@ -27,14 +27,25 @@ class Launchers:
         Where launchers report.
     until
         Waits for a condition with a limit.
+    spawn
+        Runs something beside the rest.
     retries
         How often a node that was refused or not granted is asked for again, after a pause that doubles.
     """
 
-    def __init__(self, provider: Provider, gateway: Gateway, until: Until, *, retries: int = 0) -> None:
+    def __init__(
+        self,
+        provider: Provider,
+        gateway: Gateway,
+        until: Until,
+        *,
+        spawn: Callable[[Coroutine[object, object, None]], None],
+        retries: int = 0,
+    ) -> None:
         self._provider = provider
         self._gateway = gateway
         self._until = until
+        self._spawn = spawn
         self._retries = retries
         self._requests = 0
         self._wanted: set[int] = set()
@@ -109,16 +120,19 @@ class Launchers:
         self._given_up.update(node for node in nodes if node in self._starting)
 
     async def _withdraw(self, request: int, node: str | None) -> str:
-        """Give a request up, see that nothing comes of it any more, and return why it failed."""
+        """Give a request up and return why it failed; what is left of it is seen off beside the rest."""
         self._wanted.discard(request)
+        why = await self._provider.withdraw(request)
         if node is not None:
             self._going[request] = node
+        self._spawn(self._see_off(request))
+        return why
+
+    async def _see_off(self, request: int) -> None:
         try:
-            why = await self._provider.withdraw(request)
             await self._provider.ended(request)
         finally:
             self._going.pop(request, None)
-        return why
 
     def arrived(self, line: LauncherLine, hello: Message) -> bool:
         """Take in a launcher that reports; False if nobody waits for it any more."""
@@ -127,6 +141,7 @@ class Launchers:
             line.send("stop")
             return False
         self._node_of[request] = line.node
+        self._provider.reported(request, line.node)
         return True
 
     async def stopped(self, pids: Mapping[str, list[int]]) -> list[int]:

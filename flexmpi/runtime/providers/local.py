@@ -7,9 +7,10 @@ import os
 import shutil
 import time
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
+from flexmpi.cluster.platform import Node
 from flexmpi.errors import MembershipError
 from flexmpi.runtime.machine import processes
 from flexmpi.runtime.machine.processes import SOCKET_NAME
@@ -76,6 +77,13 @@ class LocalProvider:
         if launcher is None or launcher.returncode is None:
             return None
         return f"its launcher ended with status {launcher.returncode}"
+
+    async def nodes(self, names: Collection[str]) -> tuple[Node, ...]:
+        """Return none: virtual nodes are all named at the start."""
+        return ()
+
+    def reported(self, request: int, node: str) -> None:
+        """Do nothing: a child process that has reported needs nothing more."""
 
     async def withdraw(self, request: int) -> str:
         """Kill a launcher that does not report, and return what is known of it."""

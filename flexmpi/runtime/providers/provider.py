@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
+
+from flexmpi.cluster.platform import Node
 
 
 class Provider(Protocol):
@@ -35,8 +37,20 @@ class Provider(Protocol):
     def failure(self, request: int) -> str | None:
         """Return why a launcher that was asked for will not report any more; None while it may."""
 
+    async def nodes(self, names: Collection[str]) -> tuple[Node, ...]:
+        """Return those of these nodes that the job may have by now; where nodes never change, none."""
+
+    def reported(self, request: int, node: str) -> None:
+        """Take note that a launcher has reported."""
+
     async def withdraw(self, request: int) -> str:
-        """Give a request up that takes too long, and return why it does."""
+        """Give up a request that has failed or takes too long, and return why; `ended` waits until nothing is left of it.
+
+        Raises
+        ------
+        MembershipError
+            The node was refused.
+        """
 
     async def lost(self, request: int) -> None:
         """See that nothing is left of a launcher that does not answer any more."""

@@ -9,31 +9,27 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable, Mapping, Sequence
+from asyncio.subprocess import Process
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from flexmpi.errors import ManagerError, MembershipError
+from flexmpi.cluster.platform import Node
+from flexmpi.cluster.submission import Submission
+from flexmpi.errors import ConfigurationError, ManagerError, MembershipError
 from flexmpi.runtime.providers import between_nodes
+from flexmpi.runtime.providers.companions import Companions
 from flexmpi.runtime.providers.local import LocalProvider
 from flexmpi.runtime.providers.provider import launcher_command, launcher_environment
+from flexmpi.runtime.providers.slurm_commands import run
 from flexmpi.slurm import times
-from flexmpi.slurm.commands import (
-    job_number,
-    quoted,
-    sbatch_command,
-    sbatch_environment,
-    sbatch_input,
-    slurm_environment,
-)
+from flexmpi.slurm.commands import quoted, slurm_environment
 from flexmpi.slurm.companion import companion
-from flexmpi.slurm.own_job import LIMIT_FORMAT, Allocation, parse_time_left
+from flexmpi.slurm.own_job import CORES_FORMAT, LIMIT_FORMAT, Allocation, parse_cores, parse_time_left
 
-COMMAND_LIMIT_S = 20.0
 END_LIMIT_S = 5.0
-LOOK_AGAIN_S = 0.2
-COMPANION_LIMIT_S = 60.0
-"""How long a companion is waited for that has been told to end; Slurm may be busy with its node for a while."""
+NODES_LIMIT_S = 3.0
+"""How long Slurm is asked for nodes that nobody knows; whoever named them waits for the reply."""
 
 
 class SlurmProvider:
@@ -60,16 +56,13 @@ class SlurmProvider:
         )
         self._allocation = allocation
         self._local = LocalProvider(folder, on_ended=on_ended)
-        self._companions: dict[int, str] = {}
+        self._companions = Companions(allocation.parent.job_id, limit_s=grant_timeout_s, on_news=on_ended)
         self._steps: dict[str, Process] = {}
 
     async def start_launcher(self, request: int, node: str | None, *, addresses: Sequence[str], key: bytes) -> None:
         """Start a launcher: here, on another node of the first allocation, or by a companion job.
 
-        Raises
-        ------
-        MembershipError
-            Slurm refuses, in its own words.
+        What Slurm says to a companion is known later, see `failure`.
         """
         told = launcher_environment(request, addresses, key)
         if node == self._allocation.batch_node:
@@ -77,30 +70,23 @@ class SlurmProvider:
         elif node in self._allocation.nodes:
             await self._start_step(str(node), slurm_environment(os.environ) | told)
         else:
-            self._companions[request] = await self._submit(node, told)
+            self._companions.ask(request, node, partial(self._companion, request, node, told))
 
-    async def _submit(self, node: str | None, told: Mapping[str, str]) -> str:
-        """Submit a companion and return its number."""
-        parent = self._allocation.parent
-        submission = companion(
-            parent, node, time_left_s=await self._time_left_s(), launcher=launcher_command(), environment=told
+    async def _companion(self, request: int, node: str | None, told: Mapping[str, str]) -> Submission:
+        return companion(
+            self._allocation.parent,
+            node,
+            time_left_s=await self._time_left_s(),
+            launcher=launcher_command(),
+            environment=told,
+            request=request,
         )
-        status, output, errors = await _run(
-            sbatch_command(submission), sbatch_environment(submission, os.environ), given=sbatch_input(submission)
-        )
-        try:
-            if status == 0:
-                return str(job_number(output))
-            why = quoted(errors) or f"sbatch status {status}"
-        except ManagerError as error:
-            why = str(error)
-        raise MembershipError(f"Slurm refused {node or 'a node'}: {why}")
 
     async def _time_left_s(self) -> int | None:
         """Ask how long this job may still run: its limit may have been changed meanwhile."""
         job_id = self._allocation.parent.job_id
         command = ["squeue", "--noheader", f"--jobs={job_id}", f"--format={LIMIT_FORMAT}"]
-        _, output, errors = await _run(command, slurm_environment(os.environ) | times.ENVIRONMENT)
+        _, output, errors = await run(command, slurm_environment(os.environ) | times.ENVIRONMENT)
         try:
             left_s = parse_time_left(job_id, output, now=time.time())
         except ManagerError as error:
@@ -121,26 +107,40 @@ class SlurmProvider:
         )
 
     def failure(self, request: int) -> str | None:
-        """Return why a launcher on this node will not report any more; of others Slurm is asked when time is up."""
-        return self._local.failure(request)
+        """Return why a launcher on this node, or the one of a companion, will not report any more."""
+        return self._local.failure(request) or self._companions.failure(request)
+
+    def reported(self, request: int, node: str) -> None:
+        """Take note that a launcher has reported."""
+        self._companions.reported(request, node)
 
     async def lost(self, request: int) -> None:
         """End the companion, or the launcher on this node, that does not answer any more."""
         await self._local.lost(request)
-        if (job_id := self._companions.get(request)) is not None:
-            await self._cancel([job_id])
+        self._companions.give_up(request)
 
     async def withdraw(self, request: int) -> str:
-        """Cancel a companion that was not granted in time, and return what Slurm says of it."""
-        job_id = self._companions.get(request)
-        if job_id is None:
-            return "its launcher did not report"
-        _, output, _ = await _run(["squeue", "--noheader", f"--jobs={job_id}", "--format=%T (%r)"])
-        await self._cancel([job_id])
-        return f"Slurm job {job_id} is {output.strip() or 'gone before its launcher reported'}"
+        """Have a companion cancelled that was not granted in time, and return what Slurm says of it; it is not waited for.
 
-    async def _cancel(self, job_ids: Sequence[str]) -> None:
-        await _run(["scancel", "--quiet", *job_ids])
+        Raises
+        ------
+        MembershipError
+            Slurm refuses it, in its own words.
+        """
+        self._companions.give_up(request)
+        return self._companions.standing(request) or await self._local.withdraw(request)
+
+    async def nodes(self, names: Collection[str]) -> tuple[Node, ...]:
+        """Return those of these nodes that are in the job's partition now."""
+        partition = self._allocation.parent.partition
+        which = [*([f"--partition={partition}"] if partition else []), f"--nodes={','.join(names)}"]
+        command = ["sinfo", "--noheader", "--Node", *which, f"--format={CORES_FORMAT}"]
+        status, output, _ = await run(command, limit_s=NODES_LIMIT_S)
+        try:
+            cores = parse_cores(output) if status == 0 else {}
+        except ConfigurationError:
+            cores = {}
+        return tuple(Node(name, cores[name], alias=name) for name in names if name in cores)
 
     async def released(self, node: str) -> str | None:
         """Give back a node of the first allocation whose ranks have left; return what is to be said about it."""
@@ -159,8 +159,8 @@ class SlurmProvider:
             # again after whatever job, is not granted before slurmctld has pinged it, which can take minutes.
             return f"{stays}: Slurm cannot give away at once what is taken out of an exclusive job"
         kept = [name for name in self._allocation.nodes if name != node]
-        status, _, errors = await _run(["scontrol", "update", f"JobId={job}", f"NodeList={','.join(kept)}"])
-        _, output, _ = await _run(["squeue", "--noheader", f"--jobs={job}", "--format=%D"])
+        status, _, errors = await run(["scontrol", "update", f"JobId={job}", f"NodeList={','.join(kept)}"])
+        _, output, _ = await run(["squeue", "--noheader", f"--jobs={job}", "--format=%D"])
         if status == 0 and output.strip() == str(len(kept)):
             self._allocation.nodes.remove(node)
             return None
@@ -169,52 +169,11 @@ class SlurmProvider:
     async def ended(self, request: int) -> None:
         """Wait until a companion is over by Slurm's own word, or the launcher on this node has ended."""
         await self._local.ended(request)
-        if (job_id := self._companions.get(request)) is None:
-            return
-        end = asyncio.get_running_loop().time() + COMPANION_LIMIT_S
-        while asyncio.get_running_loop().time() < end:
-            status, output, errors = await _run(["squeue", "--noheader", f"--jobs={job_id}", "--format=%t"])
-            if output.split() in ([], ["CD"]) and (status == 0 or "Invalid job id" in errors):
-                self._companions.pop(request, None)
-                return
-            await asyncio.sleep(LOOK_AGAIN_S)
+        await self._companions.ended(request)
 
     async def close(self) -> None:
         """See that no launcher and no companion is left; the launchers have been told to stop."""
-        await self._local.close()
-        end = asyncio.get_running_loop().time() + END_LIMIT_S
-        companions = list(self._companions.values())
-        while companions and asyncio.get_running_loop().time() < end:
-            listed = await _run(["squeue", "--noheader", f"--jobs={','.join(companions)}", "--format=%i %t"])
-            alive = [line.split()[0] for line in listed[1].splitlines() if line.split()[1:] not in (["CG"], ["CD"])]
-            companions = [job_id for job_id in companions if job_id in alive]
-            pending = [line.split()[0] for line in listed[1].splitlines() if line.split()[1:] == ["PD"]]
-            if pending:
-                await self._cancel(pending)
-            if companions:
-                await asyncio.sleep(LOOK_AGAIN_S)
-        if companions:
-            await self._cancel(companions)
+        await asyncio.gather(self._local.close(), self._companions.close())
         for step in self._steps.values():
             if step.returncode is None:
                 step.terminate()
-
-
-async def _run(
-    command: Sequence[str], environment: Mapping[str, str] | None = None, *, given: str = ""
-) -> tuple[int, str, str]:
-    """Run one of Slurm's commands with a time limit and return its status, output and errors."""
-    environment = slurm_environment(os.environ) if environment is None else environment
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env={**environment}
-        )
-    except OSError as error:
-        return 127, "", f"{command[0]}: {error.strerror}"
-    try:
-        output, errors = await asyncio.wait_for(process.communicate(given.encode()), COMMAND_LIMIT_S)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        return 124, "", f"{command[0]} did not answer within {COMMAND_LIMIT_S:g} s"
-    return process.returncode or 0, output.decode(errors="replace"), errors.decode(errors="replace")

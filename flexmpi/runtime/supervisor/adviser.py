@@ -12,11 +12,11 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from flexmpi.cluster.platform import find_nodes
+from flexmpi.cluster.platform import Node, find_nodes
 from flexmpi.errors import CommandError
 from flexmpi.models.estimate import Refusal
 from flexmpi.models.job import JobModel
-from flexmpi.models.power import Power, Watts
+from flexmpi.models.power import Watts
 from flexmpi.models.price import Price
 from flexmpi.optimiser import Combination, NodeClass, Search, combine
 from flexmpi.protocol.frames import Message
@@ -100,13 +100,10 @@ class Adviser:
         self._dry_run = dry_run
         self._clock = clock
         self._began = began
-        self._classes = classes_of(
-            job.roster.nodes, on_demand=job.nodes_on_demand, maximum_nodes=job.limits.maximum_nodes
-        )
-        self._class_of = class_names(self._classes)
-        stated = {known.name: watts.get(known.nodes[0].alias, watts.get("")) for known in self._classes}
-        declared = {name: Watts(*known) for name, known in stated.items() if known is not None}
-        self.model = JobModel(price=Price({known.name: known.cost for known in self._classes}), power=Power(declared))
+        self._watts = watts
+        self.model = JobModel()
+        self._grouped: Sequence[Node] = ()
+        self._group_nodes()
         self._loop: int | None = None
         self._combinations: dict[Search, tuple[list[Combination], str]] = {}
         self._deciding = False
@@ -118,9 +115,23 @@ class Adviser:
         self._not_before = float("-inf")
         self._due: tuple[JobPolicy, float] | None = None
 
+    def _group_nodes(self) -> None:
+        """Group the job's nodes by class, and again when it has come to know more; those of before keep their classes."""
+        job = self._job
+        if self._grouped is job.roster.nodes:
+            return
+        self._grouped = job.roster.nodes
+        self._classes = classes_of(self._grouped, on_demand=job.nodes_on_demand, maximum_nodes=job.limits.maximum_nodes)
+        self._class_of = class_names(self._classes)
+        stated = {known.name: self._watts.get(known.nodes[0].alias, self._watts.get("")) for known in self._classes}
+        declared = {name: Watts(*known) for name, known in stated.items() if known is not None}
+        price = Price({known.name: known.cost for known in self._classes})
+        self.model = replace(self.model, price=price, power=replace(self.model.power, declared=declared))
+
     def interval_ended(self, latest: IntervalReport, policy: JobPolicy) -> None:
         """Learn from an interval, and decide by it."""
         job = self._job
+        self._group_nodes()
         if self._loop != job.application.loop:
             self._loop, self.model = job.application.loop, self.model.in_new_loop()
         nodes = self._nodes()
@@ -206,6 +217,7 @@ class Adviser:
 
     def energy_read(self, readings: Sequence[EnergyReading], latest: IntervalReport | None) -> None:
         """Learn from what machines have spent."""
+        self._group_nodes()
         nodes = self._nodes()
         if latest is None or len(nodes) != latest.size:
             return

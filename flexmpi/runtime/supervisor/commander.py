@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from inspect import isawaitable
 from typing import Any, Protocol
 
@@ -61,6 +61,9 @@ class Commanded(Protocol):
 
     def show(self, *lines: str) -> None:
         """Print in the application's output."""
+
+    async def learn_nodes(self, names: Iterable[str]) -> None:
+        """Take in those of these nodes that nobody knew at the start and that the job may have by now."""
 
     async def until(self, condition: Callable[[], bool], *, limit_s: float | None = None) -> bool:
         """Wait until something has happened; False if it has not within the limit."""
@@ -142,6 +145,7 @@ class Commander:
 
     async def _change_ranks(self, command: ChangeRanks) -> str:
         await self._until_started()
+        await self._job.learn_nodes(name for name, _ in command.changes)
         cause = f"udp {command.text()}"
         if command.at_iteration is None:
             wanted = self._job.reconfigurer.request(command.changes, cause=cause)
@@ -152,6 +156,7 @@ class Commander:
 
     async def _prepare_ranks(self, command: PrepareRanks) -> str:
         await self._until_started()
+        await self._job.learn_nodes([command.node])
         cause = f"udp {command.text()}"
         wanted = self._job.reconfigurer.request_ready(command.node, command.ranks, cause=cause)
         return f"reconfiguration {wanted.number}: {wanted.summary()}"

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
-from flexmpi.cluster.platform import ANY_NODE
+from flexmpi.cluster.platform import is_to_come
 from flexmpi.errors import MembershipError
 from flexmpi.runtime.job.application import Application
 from flexmpi.runtime.job.balance import measured_weights, weights_after
@@ -151,14 +151,17 @@ class Execution:
         """Start on all nodes at once, for each may take its time; those that started are known even if another fails."""
         wanted = self._wanted
         started = await asyncio.gather(
-            *(self._job.start_process_set(None if node == ANY_NODE else node, count) for node, count in starting),
+            *(self._job.start_process_set(None if is_to_come(node) else node, count) for node, count in starting),
             return_exceptions=True,
         )
-        wanted.units.extend(ranks for ranks in started if not isinstance(ranks, BaseException))
+        granted: dict[str, str] = {}
+        for (node, _), ranks in zip(starting, started, strict=True):
+            if not isinstance(ranks, BaseException):
+                wanted.units.append(ranks)
+                granted[node] = self._job.roster.node_of(ranks[0])
         for problem in started:
             if isinstance(problem, BaseException):
                 raise problem
-        granted = {ANY_NODE: self._job.roster.node_of(wanted.units[-1][0])} if wanted.units else {}
         wanted.changes = {granted.get(node, node): change for node, change in wanted.changes.items()}
 
     def _check_newcomers(self) -> None:

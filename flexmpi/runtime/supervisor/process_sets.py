@@ -6,9 +6,11 @@ What their ranks say is understood elsewhere (``rank_events``); here is only the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from pathlib import Path
 
+from flexmpi.cluster.platform import Node
+from flexmpi.errors import MembershipError
 from flexmpi.protocol.frames import Message
 from flexmpi.runtime.job.options import JobOptions
 from flexmpi.runtime.job.roster import ProcessSet, RankId, Roster
@@ -58,16 +60,28 @@ class ProcessSets:
         self._on_lost = on_lost
         self._warn = warn
         self._remarks: dict[str, str] = {}
+        self._provider: Provider | None = None
         self._gateway = Gateway(on_message, self._on_arrival, self._on_launcher_lost)
 
     async def open(self, folder: Path) -> None:
         """Be ready to start process sets; what is needed for it lies in a private folder."""
         allocation = self._options.allocation
-        provider = self._provider(folder)
-        self._launchers = Launchers(provider, self._gateway, self._tasks.until, retries=self._options.grant_retries)
+        self._provider = provider = self._provider_of_nodes(folder)
+        self._launchers = Launchers(
+            provider, self._gateway, self._tasks.until, spawn=self._beside, retries=self._options.grant_retries
+        )
         await self._gateway.open(() if allocation is None else allocation.addresses)
 
-    def _provider(self, folder: Path) -> Provider:
+    def _beside(self, work: Coroutine[object, object, None]) -> None:
+        """Do something beside the rest, and have all who wait look again when it is done."""
+
+        async def do() -> None:
+            await work
+            self._tasks.notify()
+
+        self._tasks.spawn(do())
+
+    def _provider_of_nodes(self, folder: Path) -> Provider:
         allocation, on_ended = self._options.allocation, self._tasks.notify
         if allocation is None:
             return LocalProvider(folder, on_ended=on_ended)
@@ -87,6 +101,11 @@ class ProcessSets:
             The node was refused or not granted in time.
         """
         node = await self._launchers.ensure(node)
+        await self.learn([node])
+        if (line := self._gateway.lines.get(node)) is None:
+            raise MembershipError(f"the node launcher of {node} is gone")
+        # One that came after the start, and of which nobody can tell more, has the cores that its launcher sees.
+        self._roster.learn([Node(node, max(1, len(line.cores)), alias=node)])
         self._remarks.pop(node, None)
         pset = self._roster.add(node, size)
         told = {"FLEXMPI_PSET": str(pset.number), "FLEXMPI_SPEED": repr(self._roster.speed_of(node))}
@@ -94,7 +113,7 @@ class ProcessSets:
             told["FLEXMPI_INTERVAL"] = self._options.interval
         if self._options.allocation is None and NETWORK not in os.environ:
             told[NETWORK] = "lo"
-        self._gateway.lines[node].send(
+        line.send(
             "start",
             pset=pset.number,
             ranks=size,
@@ -104,6 +123,11 @@ class ProcessSets:
             warm=self._options.warm,
         )
         return pset.ranks
+
+    async def learn(self, names: Iterable[str]) -> None:
+        """Take in those of these nodes that nobody knew at the start and that the job may have by now."""
+        if self._provider is not None and (unknown := self._roster.unknown(names)):
+            self._roster.learn(await self._provider.nodes(unknown))
 
     def tell(self, ranks: Collection[RankId], kind: str, **fields: object) -> None:
         """Send a message to ranks, through their launchers."""

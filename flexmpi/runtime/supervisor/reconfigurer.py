@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from flexmpi.cluster.platform import ANY_NODE, find_nodes
+from flexmpi.cluster.platform import find_nodes, is_to_come
 from flexmpi.errors import CommandError, FlexMPIError, MembershipError
 from flexmpi.runtime.job.feasibility import add_up, resolve
 from flexmpi.runtime.job.measurements import IntervalReport
@@ -176,7 +176,7 @@ class Reconfigurer:
             places = list(self._resolve([(node, count)], self.projected()))
         else:
             places = [each.name for each in find_nodes(self.job.roster.nodes, node)]
-        if len(places) > 1 or ANY_NODE in places:
+        if len(places) > 1 or any(map(is_to_come, places)):
             raise CommandError(f"ranks are made ready on one node, and {node} is not: name it")
         return self._queue(Reconfiguration(self._next_number(), cause, {}, ready={places[0]: count}))
 

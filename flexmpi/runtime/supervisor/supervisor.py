@@ -108,7 +108,7 @@ class Supervisor:
         self.until, self.notify, self.later = self._tasks.until, self._tasks.notify, self._tasks.later
         self.spawn = self._tasks.spawn
         self.tell, self.stopped = self.process_sets.tell, self.process_sets.stopped
-        self.give_up_nodes = self.process_sets.give_up
+        self.give_up_nodes, self.learn_nodes = self.process_sets.give_up, self.process_sets.learn
         self.kill_process_set, self.remark_on = self.process_sets.kill, self.process_sets.remark_on
         self.monitor = Monitor(options.report, in_seconds=options.report_in_seconds, counters=options.counters)
         self.reports = Reports(self.roster, self.monitor, show=self.show)

@@ -118,15 +118,20 @@ class SlurmCli:
         Raises
         ------
         ManagerError
-            Slurm refuses, in its words; or ``sbatch`` does not answer in time: then the job may be there all the same.
+            Slurm refuses, in its words; or ``sbatch`` does not answer in time, or prints no number or several: then the job
+            may be there all the same.
         """
         environment = sbatch_environment(submission, self._inherited)
         command, given = sbatch_command(submission), sbatch_input(submission)
         try:
             (output,) = external.run([command], environment=environment, limit_s=self._limit_s, given=given)
         except ManagerError as error:
-            raise ManagerError(f"{error}; job {submission.name or ''!r} may have been submitted or not") from None
-        return job_number(output.checked("submit the job"))
+            raise _perhaps_submitted(error, submission) from None
+        printed = output.checked("submit the job")
+        try:
+            return job_number(printed)
+        except ManagerError as error:
+            raise _perhaps_submitted(error, submission) from None
 
     def cancel(self, job_id: int) -> None:
         """Cancel a job, or all tasks of a job array.
@@ -221,3 +226,7 @@ def _partitions(output: external.Output, site: Site) -> tuple[Partition, ...]:
         return ()
     text = output.checked("list the partitions")
     return parse_partitions(text, accounts_are_trees=site.accounts_are_trees, source="scontrol show partition")
+
+
+def _perhaps_submitted(error: ManagerError, submission: Submission) -> ManagerError:
+    return ManagerError(f"{error}; job {submission.name or ''!r} may have been submitted or not")

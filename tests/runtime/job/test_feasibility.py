@@ -33,3 +33,18 @@ def test_whose_ranks_leave_is_left_open_while_a_node_is_still_to_come():
 def test_a_node_to_come_counts_as_one_of_those_the_job_may_have():
     with pytest.raises(CommandError, match="may have 3 nodes at most"):
         change(("any", 1), occupied={"node0": 1, "node1": 1, "any": 1})
+
+
+def test_each_any_with_ranks_to_add_is_another_node():
+    assert change(("any", 1), ("any", 2), occupied={"node0": 1}) == {"any": 1, "any#2": 2}
+    assert change(("any", 1), ("node1", 1), occupied={"node0": 1}) == {"any": 1, "node1": 1}
+    with pytest.raises(CommandError, match="may have 3 nodes at most"):
+        change(("any", 1), ("any", 1), ("any", 1), occupied={"node0": 1})
+    with pytest.raises(CommandError, match="3 ranks do not fit on one new node"):
+        change(("any", 1), ("any", 3), occupied={"node0": 1})
+
+
+def test_nodes_to_come_are_the_same_when_their_turn_comes():
+    assert change(("any", 1), ("any#2", 2), occupied={"node0": 1}) == {"any": 1, "any#2": 2}
+    with pytest.raises(CommandError, match="may have 3 nodes at most"):
+        change(("any", 1), occupied={"node0": 1, "any": 1, "any#2": 1})

@@ -39,7 +39,7 @@ def test_a_refused_node_is_asked_for_again_only_if_asked_to_after_pauses_that_do
         paused_s.append(limit_s)
         return condition()
 
-    asked = Launchers(provider, Nowhere(), until, retries=retries)
+    asked = Launchers(provider, Nowhere(), until, spawn=asyncio.ensure_future, retries=retries)
     with pytest.raises(MembershipError, match=f"Slurm refused node3: attempt {retries + 1}"):
         asyncio.run(asked.ensure("node3"))
     assert provider.asked == ["node3"] * (retries + 1)

@@ -282,3 +282,14 @@ def test_numbers_of_ranks_to_look_at_are_all_or_some_up_to_the_most_and_the_pres
     assert (grid[0], grid[-1]) == (1, most)
     assert present in grid
     assert len(grid) <= LARGEST_SEARCH + 1
+
+
+def test_ranks_on_a_node_that_came_later_are_learnt_from_as_those_of_its_class():
+    job = Job(on_demand=True, maximum_nodes=3)
+    adviser = job.adviser()
+    job.intervals(adviser, "speedup:0.5", 2)
+    job.roster.nodes = (*PLATFORM, Node("n3", 2, "n3"), Node("n4", 8, "n4"))
+    job.roster.members = [rank for node in ("n1", "n3", "n4") for rank in job.roster.add(node, 1).ranks]
+    job.intervals(adviser, "speedup:0.5", 4)
+    assert adviser.model.power.declared.keys() == {"2 cores", "8 cores"}
+    assert job.events[-1]["event"] == "decision"
