@@ -50,5 +50,5 @@ def test_nodes_that_the_platform_has_not_are_refused(nodes: str) -> None:
 
 
 def test_a_platform_that_is_none_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"^FLEXMPI_JOB_PLATFORM, line 1: not enough fields"):
+    with pytest.raises(ConfigurationError, match=r"^FLEXMPI_JOB_PLATFORM, line 1: expected host:cores"):
         found(**IN_A_JOB | {"FLEXMPI_JOB_PLATFORM": "a"})
