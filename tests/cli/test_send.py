@@ -104,3 +104,20 @@ def test_with_a_key_the_command_is_signed_for_the_job_that_listens_there() -> No
 def test_what_is_no_job_of_this_version_gets_the_command_as_it_is() -> None:
     with listening(Address("127.0.0.1", 0), lambda data: f"error: {data.decode()} is no number") as bound:
         assert ask(bound, "3:", key=KEY) == "error: 3: is no number"
+
+
+def test_a_command_with_the_jobs_own_token_goes_as_it_is() -> None:
+    heard: list[bytes] = []
+
+    def answer(data: bytes) -> str:
+        heard.append(data)
+        return greeted(JOB) if data == GREETING else "ok: printed"
+
+    with listening(Address("127.0.0.1", 0), answer) as bound:
+        assert ask(bound, "s3cret@12:x", key=KEY) == "ok: printed"
+    assert heard == [b"s3cret@12:x"]
+
+
+def test_a_job_that_listens_everywhere_is_heard_under_any_loopback_address() -> None:
+    with listening(Address("0.0.0.0", 0), lambda _: "ok: printed") as bound:
+        assert ask(Address("127.0.1.1", bound.port), "3:") == "ok: printed"

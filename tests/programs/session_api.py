@@ -217,6 +217,21 @@ def the_communicator_is_an_intracomm_that_times_its_calls(flex: Session) -> None
 
 
 @case
+def a_class_of_the_programs_own_is_asked_once_for_each_call(flex: Session) -> None:
+    class Counted(MPI.Intracomm):
+        calls = 0
+
+        def bcast(self, obj: Any, root: int = 0) -> Any:
+            self.calls += 1
+            return super().bcast(obj, root)
+
+    own = Counted(flex.comm.Dup())
+    assert [own.bcast(7), own.bcast(8)] == [7, 8]
+    assert own.calls == 2
+    own.Free()
+
+
+@case
 def communicators_made_from_it_are_timed_too(flex: Session) -> None:
     comm, clock = flex.comm, flex._clock
     group = comm.Get_group()

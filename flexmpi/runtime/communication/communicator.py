@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import gc
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, wraps
 from inspect import signature
 from time import perf_counter
@@ -118,10 +119,13 @@ class _OnFirstUse:
         call = _compiled(
             self._template, self._method.__func__ if of_class else self._method, class_of(self._name), self._clock
         )
-        # Somebody may have kept this while the session has ended.
+        timed = classmethod(call) if of_class else call
         if (self._kind, self._name) in _originals:
-            _put(self._kind, self._name, classmethod(call) if of_class else call)
-        return getattr(owner if instance is None else instance, self._name)
+            _put(self._kind, self._name, timed)
+        else:
+            timed = self._method  # somebody has kept this, and the session has ended
+        # Not looked up by its name: a class of the program's may have an override, which is asking for this.
+        return timed.__get__(instance, owner)
 
 
 def _compiled(template: str, method: Callable[..., Any], number: int, clock: Clock) -> Callable[..., Any]:
@@ -154,7 +158,9 @@ def free(derived: Communicators) -> None:
     """Free communicators, the oldest first, as every rank made them in that order."""
     for communicator in derived:
         if communicator != MPI.COMM_NULL:
-            communicator.Free()
+            # The program may have freed it by another object of the same communicator, as of a class of its own.
+            with suppress(MPI.Exception):
+                communicator.Free()
     derived.clear()
 
 

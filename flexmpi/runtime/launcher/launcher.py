@@ -189,7 +189,8 @@ class Launcher:
         """Pass a rank's messages on; the first is its hello, and an end without a bye is a loss."""
         rank, ended_well = None, False
         with suppress(ConnectionError):
-            while line := await reader.readline():
+            # What a rank was saying when it was killed is no message.
+            while (line := await reader.readline()).endswith(b"\n"):
                 message = json.loads(line)
                 if rank is None:
                     rank = (int(message["pset"]), int(message["local_rank"]))

@@ -46,7 +46,11 @@ def socket_folders_of(pids: Iterable[int]) -> set[Path]:
                     kind, _, inode = str(Path(entry.path).readlink()).partition(":")
                     if kind == "socket":
                         inodes.add(inode.strip("[]"))
-    return socket_folders(Path("/proc/net/unix").read_text(errors="surrogateescape"), inodes)
+    try:
+        table = Path("/proc/net/unix").read_text(errors="surrogateescape")
+    except OSError:
+        return set()
+    return socket_folders(table, inodes)
 
 
 def remove_folders(folders: Iterable[Path]) -> None:

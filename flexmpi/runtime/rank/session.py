@@ -66,8 +66,6 @@ class Session:
         chosen = Interval.parse(told.get("FLEXMPI_INTERVAL") or str("0.5s" if interval is None else interval))
         control = MPI.COMM_WORLD.Dup()
         mpi_is_initialised()
-        begin_timing(self._clock)
-        finalisation.forbid()
         if self._link is not None:
             library = MPI.Get_library_version().split("\n")[0].rstrip("\0")
             facts = {"mpi": library, "size": control.size, "untouched": is_untouched()}
@@ -82,6 +80,9 @@ class Session:
         if self._link is not None:
             self._agreement = Agreement(self._link, self._registry, self._clock, chosen, self._group)
             self._agreement.reconfigured = self._run_callbacks
+        # Last: where one of the steps before fails, nothing of mpi4py's stays changed.
+        begin_timing(self._clock)
+        finalisation.forbid()
 
     def _assemble_founders(self, control: MPI.Intracomm) -> MPI.Intracomm:
         if self._link is None or told["FLEXMPI_FOUNDERS"] == "1":
