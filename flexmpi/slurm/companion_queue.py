@@ -7,9 +7,11 @@ submission; for which of the job's requests it was submitted is in its comment, 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from flexmpi.cluster.state import JobState
+from flexmpi.errors import ManagerError
 from flexmpi.numerals import LONGEST, whole_number
 from flexmpi.slurm import times
 from flexmpi.slurm.companion import FOR_REQUEST, name_of_companion
@@ -19,6 +21,8 @@ SEPARATOR = "\x1f"
 """Between fields, for the last is a comment, in which a site may have put anything."""
 _FIELDS = ("%A", "%V", "%T", "%r", "%N", "%l", "%e", "%k")
 _TIMES = ("%A", "%V", "%l", "%e")
+REQUESTS = 10_000
+"""So many requests of one run have numbers of their own."""
 _WAITING = (JobState.PENDING,)
 _GOING = (JobState.COMPLETING,)
 
@@ -130,6 +134,21 @@ def parse_listing(output: str, *, since: int) -> tuple[Listed, ...]:
     )
 
 
+def of_run(listed: Iterable[Listed], first: int) -> tuple[Listed, ...]:
+    """Return the companions of one ``flexmpi run`` with their requests' numbers in it; a Slurm job may have several runs.
+
+    Parameters
+    ----------
+    first
+        The run's own, to which the number of each request has been added.
+    """
+    return tuple(
+        each if each.request is None else replace(each, request=each.request - first)
+        for each in listed
+        if each.request is None or 0 <= each.request - first < REQUESTS
+    )
+
+
 def parse_times(job_id: str, output: str) -> Times | None:
     """Read what `times_command` prints of a job; None where it does not tell."""
     for line in output.splitlines():
@@ -206,4 +225,6 @@ def _whose(parent: str, *, uid: int) -> list[str]:
 
 def _ends_at(limit: str, ends: str) -> int | None:
     """Return when a limit ends a job; without a limit Slurm may name a day a year away."""
-    return whole_number(ends, longest=LONGEST) if times.is_limited(limit) else None
+    with suppress(ManagerError):  # a word that no release had
+        return whole_number(ends, longest=LONGEST) if times.is_limited(limit) else None
+    return None

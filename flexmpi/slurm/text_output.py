@@ -45,7 +45,8 @@ def parse_nodes(text: str, mark: str, *, source: str) -> tuple[Node, ...]:
         nodes[name] = Node(
             name=name,
             cores=_number(cores, source=source),
-            states=node_states([state]),
+            # sinfo says `planned` for idle and planned; what is planned and busy in part has a sign behind `mixed`.
+            states=node_states(["idle", state] if state == "planned" else [state]),
             partitions=(*partitions, partition.removesuffix("*")),
             features=tuple((present(features) or "").split(",")) if present(features) else (),
             memory_mb=_number(memory.rstrip("+"), source=source),

@@ -14,6 +14,7 @@ from flexmpi.slurm.companion_queue import (
     end_command,
     listing_command,
     of_request,
+    of_run,
     parse_listing,
     parse_times,
     strays,
@@ -117,3 +118,13 @@ def test_what_is_over_or_ending_is_not_cancelled(word):
 )
 def test_what_is_said_of_a_companion_names_what_it_waits_for(companion, words):
     assert companion.standing() == f"Slurm job 8 {words}"
+
+
+def test_companions_of_another_run_in_the_same_job_are_not_a_runs_own():
+    own, others, unnamed = listed(8, request=30_001), listed(9, request=70_001), listed(10)
+    assert of_run((own, others, unnamed), 30_000) == (listed(8, request=1), unnamed)
+
+
+def test_a_limit_that_no_release_writes_does_not_keep_a_companion_from_being_seen():
+    (seen,) = parse_listing(line(8, 100, "RUNNING", "None", "node1", "?", 700, COMMENT + "1"), since=100)
+    assert (seen.job_id, seen.ends_at) == (8, None)

@@ -147,7 +147,7 @@ def test_names_and_comments_may_hold_anything(name, comment):
         ("allocated$", {NodeState.ALLOCATED, NodeState.MAINTENANCE}),
         ("drained", {NodeState.IDLE, NodeState.DRAIN}),
         ("draining@", {NodeState.ALLOCATED, NodeState.DRAIN, NodeState.REBOOT}),
-        ("planned", {NodeState.PLANNED}),
+        ("planned", {NodeState.IDLE, NodeState.PLANNED}),
         ("reserved", {NodeState.RESERVED}),
         ("never heard of", {NodeState.OTHER}),
     ],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -100,6 +101,7 @@ class Companions:
         self._limit_s = limit_s
         self._on_news = on_news
         self._uid = os.getuid()
+        self._first = (1 + secrets.randbelow(99_999)) * companion_queue.REQUESTS
         self._asked: dict[int, _Asked] = {}
         self._has_asked = False
         self._asked_at = 0.0
@@ -123,6 +125,10 @@ class Companions:
         self._has_asked, self._asked_at = True, asyncio.get_running_loop().time()
         asked.submitting = self._spawn(self._submit(asked, node or "a node", prepare))
         self._look_soon()
+
+    def number(self, request: int) -> int:
+        """Return by which number a request's companion is known among those of all runs in the job."""
+        return self._first + request % companion_queue.REQUESTS
 
     def failure(self, request: int) -> str | None:
         """Return why the launcher of a request will not report any more; None while it may."""
@@ -188,7 +194,9 @@ class Companions:
             await asyncio.wait(list(self._tasks), timeout=END_LIMIT_S)
         while True:
             listed = await self._list()
-            alive = [each for each in listed or () if each.can_be_cancelled]
+            # Where Slurm does not answer: those that are known, and are still this job's by name and owner.
+            known = [asked.found for asked in self._asked.values() if asked.found is not None]
+            alive = [each for each in (known if listed is None else listed) if each.can_be_cancelled]
             late = asyncio.get_running_loop().time() >= end
             await self._cancel([each for each in alive if late or each.waits])
             if late or (listed is not None and not alive and not any(map(_may_appear, self._asked.values()))):
@@ -270,7 +278,9 @@ class Companions:
                 return None
             self._since = parent.submitted_at
         status, output, _ = await self._ask(companion_queue.listing_command(self._parent, uid=self._uid))
-        return companion_queue.parse_listing(output, since=self._since) if status == 0 else None
+        if status != 0:
+            return None
+        return companion_queue.of_run(companion_queue.parse_listing(output, since=self._since), self._first)
 
     async def _times(self) -> Times | None:
         _, output, _ = await self._ask(companion_queue.times_command(self._parent))

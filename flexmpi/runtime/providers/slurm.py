@@ -79,7 +79,7 @@ class SlurmProvider:
             time_left_s=await self._time_left_s(),
             launcher=launcher_command(),
             environment=told,
-            request=request,
+            request=self._companions.number(request),
         )
 
     async def _time_left_s(self) -> int | None:
