@@ -79,6 +79,8 @@ class _Asked:
     @property
     def is_over(self) -> bool:
         """Whether nothing of it is left, nor will be."""
+        if self.is_wanted and self.node is not None and self.found is not None and self.found.word is None:
+            return False  # one list may lack it, and the next must not show one that nobody wants
         ended = self.is_settled if self.found is None else self.found.is_over
         return ended and not self.is_awaited and self.submitting is None
 
@@ -173,7 +175,8 @@ class Companions:
         """Wait until the companion of a request is over by Slurm's own word, or not to be seen."""
         end = asyncio.get_running_loop().time() + GONE_LIMIT_S
         while (asked := self._asked.get(request)) is not None and asyncio.get_running_loop().time() < end:
-            if await self._look() and asked.found is None and asked.submitting is None:
+            is_gone = await self._look() and (asked.found is None or asked.found.word is None)
+            if is_gone and asked.submitting is None:
                 if asked.is_wanted:
                     del self._asked[request]
                 return
