@@ -76,6 +76,7 @@ class Cluster:
         self.has_hosts = "--hosts" in options
         self.environment = {"SLURM_CONF": str(self.folder / "slurm.conf")}
         """What to add to an environment so that Slurm's commands speak to this cluster."""
+        self._configuration = (self.folder / "slurm.conf").read_text()
         self.nodes = tuple(self.run("sinfo", "--noheader", "--Node", "--format=%N").split())
 
     def run(self, *command: object, limit_s: float = LIMIT_S) -> str:
@@ -109,6 +110,21 @@ class Cluster:
             return set(self.node_states().values()) == {"idle"} and not self.run("squeue", "--noheader")
 
         wait_until(idle, what=f"{len(self.nodes)} nodes are idle and no job is left", limit_s=limit_s)
+
+    def configure(self, more: str = "", *, says: str) -> None:
+        """Have a further line in Slurm's configuration, or none, and wait until ``scontrol show config`` says this."""
+        (self.folder / "slurm.conf").write_text(f"{self._configuration}{more}\n")
+        self.run("scontrol", "reconfigure")
+        wait_until(
+            lambda: says in " ".join(self.run("scontrol", "show", "config").split()),
+            what=f"Slurm says {says}",
+            limit_s=LIMIT_S,
+        )
+
+    def cancel_all(self) -> None:
+        """Cancel this user's jobs and wait until none is left; nodes are not idle in Slurm's words where they are reserved."""
+        self.run("scancel", f"--user={os.getuid()}")
+        wait_until(lambda: not self.run("squeue", "--noheader"), what="no job is left", limit_s=LIMIT_S)
 
     def pid(self, name: str) -> int:
         """Return the process id of munged, slurmctld, or a node's slurmd."""

@@ -31,3 +31,27 @@ def cluster_folder(slurm_here: None) -> Iterator[Path]:
     folder = own_folder()
     yield folder
     remove(folder)
+
+
+@pytest.fixture
+def nothing_runs_on(cluster: Cluster) -> Iterator[None]:
+    """End what a failed test has left running, for the next needs the nodes."""
+    yield
+    cluster.cancel_all()
+    cluster.wait_until_idle()
+
+
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder for a job, with a path short enough for the Unix sockets in temporary folders of its."""
+    return tmp_path_factory.mktemp("e")
+
+
+@pytest.fixture
+def shared(cluster: Cluster) -> Iterator[str]:
+    """Return the name of a partition whose jobs may share a node, which the test may change."""
+    name = "shared"
+    cluster.run("scontrol", "create", f"PartitionName={name}", "Nodes=ALL", "OverSubscribe=NO")
+    yield name
+    cluster.cancel_all()
+    cluster.run("scontrol", "delete", f"PartitionName={name}")

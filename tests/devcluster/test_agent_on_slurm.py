@@ -21,16 +21,10 @@ from tests.applications import PROGRAMS, REPOSITORY, wait_until
 from tests.devcluster.cluster_agent import ClusterAgent, become
 from tests.devcluster.elastic_jobs import ElasticJob, idle_nodes
 
+pytestmark = pytest.mark.usefixtures("nothing_runs_on")
+
 NODES = 6
 KILLS = 6
-
-
-@pytest.fixture(autouse=True)
-def nothing_runs_on(cluster: Any) -> Iterator[None]:
-    """End what a failed test has left running, for the next needs the nodes."""
-    yield
-    cluster.run("scancel", f"--user={os.getuid()}")
-    cluster.wait_until_idle()
 
 
 @pytest.fixture

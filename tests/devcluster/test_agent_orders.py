@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,11 @@ COUNTING = ("--interval=0.1s", "--nodes=1-6", PROGRAMS / "counting.py", "--pause
 
 
 @pytest.fixture
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    # Short: it also holds temporary folders, with Unix sockets in them.
-    return tmp_path_factory.mktemp("e")
-
-
-@pytest.fixture
 def agent(tmp_path: Path, cluster: Any) -> Iterator[ScriptedAgent]:
     """An agent; when the test is over no job of it is left."""
     with ScriptedAgent(tmp_path / "agent") as agent:
         yield agent
-    cluster.run("scancel", f"--user={os.getuid()}")
+    cluster.cancel_all()
     cluster.wait_until_idle()
 
 

@@ -6,7 +6,6 @@ import os
 import pwd
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,30 +14,7 @@ from flexmpi.slurm.times import seconds_of
 from tests.applications import wait_until
 from tests.devcluster.elastic_jobs import COUNTING, ElasticJob, idle_nodes
 
-SHARED = "shared"
-
-
-@pytest.fixture
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    # Short: it also holds temporary folders, with Unix sockets in them.
-    return tmp_path_factory.mktemp("e")
-
-
-@pytest.fixture(autouse=True)
-def nothing_runs_on(cluster: Any) -> Iterator[None]:
-    """End what a failed test has left running, for the next needs the nodes."""
-    yield
-    end_all(cluster)
-    cluster.wait_until_idle()
-
-
-@pytest.fixture
-def shared(cluster: Any) -> Iterator[str]:
-    """Return the name of a partition whose jobs may share a node, which the test may change."""
-    cluster.run("scontrol", "create", f"PartitionName={SHARED}", "Nodes=ALL", "OverSubscribe=NO")
-    yield SHARED
-    end_all(cluster)
-    cluster.run("scontrol", "delete", f"PartitionName={SHARED}")
+pytestmark = pytest.mark.usefixtures("nothing_runs_on")
 
 
 @pytest.fixture
@@ -48,7 +24,7 @@ def reservation(cluster: Any) -> Iterator[str]:
     words = ("ReservationName=ours", "StartTime=now", "Duration=60", "Nodes=ALL", f"Users={user}")
     cluster.run("scontrol", "create", "reservation", *words)
     yield "ours"
-    end_all(cluster)
+    cluster.cancel_all()
     cluster.run("scontrol", "delete", "ReservationName=ours")
 
 
@@ -59,12 +35,6 @@ def feature(cluster: Any) -> Iterator[str]:
     cluster.run("scontrol", "update", f"NodeName={nodes}", "AvailableFeatures=fast,new", "ActiveFeatures=fast,new")
     yield "fast|new"
     cluster.run("scontrol", "update", f"NodeName={nodes}", "AvailableFeatures=", "ActiveFeatures=")
-
-
-def end_all(cluster: Any) -> None:
-    """Cancel all jobs and wait until none is left; nodes are not idle yet in Slurm's words where they are reserved."""
-    cluster.run("scancel", f"--user={os.getuid()}")
-    wait_until(lambda: not cluster.run("squeue", "--noheader"), what="no job is left")
 
 
 def record(cluster: Any, job_id: int) -> dict[str, str]:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import signal
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,21 +16,9 @@ from tests.applications import PROGRAMS, wait_until
 from tests.devcluster.clusters import Cluster, MissingHere
 from tests.devcluster.elastic_jobs import COUNTING, FLEXMPI, ElasticJob, Surroundings, idle_nodes, script
 
+pytestmark = pytest.mark.usefixtures("nothing_runs_on")
+
 GRID = 400
-
-
-@pytest.fixture
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    # Short: it also holds temporary folders, with Unix sockets in them.
-    return tmp_path_factory.mktemp("e")
-
-
-@pytest.fixture(autouse=True)
-def nothing_runs_on(cluster: Any) -> Iterator[None]:
-    """End what a failed test has left running, for the next needs the nodes."""
-    yield
-    cluster.run("scancel", f"--user={os.getuid()}")
-    cluster.wait_until_idle()
 
 
 def poisson(grid: int) -> sp.csr_array:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,9 @@ import pytest
 from tests.applications import Event, wait_until
 from tests.devcluster.elastic_jobs import COUNTING, ElasticJob, idle_nodes
 
+pytestmark = pytest.mark.usefixtures("nothing_runs_on")
+
 SBATCH = str(shutil.which("sbatch"))
-
-
-@pytest.fixture
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    # Short: it also holds temporary folders, with Unix sockets in them.
-    return tmp_path_factory.mktemp("e")
-
-
-@pytest.fixture(autouse=True)
-def nothing_runs_on(cluster: Any) -> Iterator[None]:
-    """End what a failed test has left running, for the next needs the nodes."""
-    yield
-    cluster.run("scancel", f"--user={os.getuid()}")
-    cluster.wait_until_idle()
 
 
 @pytest.fixture

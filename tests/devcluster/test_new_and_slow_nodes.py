@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,17 +17,11 @@ FEW = "few"
 
 
 @pytest.fixture
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    # Short: it also holds temporary folders, with Unix sockets in them.
-    return tmp_path_factory.mktemp("e")
-
-
-@pytest.fixture
 def few(cluster: Cluster) -> Iterator[str]:
     """Return the name of a partition of two nodes, which the test may change."""
     cluster.run("scontrol", "create", f"PartitionName={FEW}", f"Nodes={','.join(cluster.nodes[:2])}")
     yield FEW
-    cluster.run("scancel", f"--user={os.getuid()}")
+    cluster.cancel_all()
     cluster.wait_until_idle()
     cluster.run("scontrol", "delete", f"PartitionName={FEW}")
 
@@ -92,9 +85,7 @@ def slow_prolog(folder: Path) -> Iterator[tuple[Cluster, Path]]:
     prolog.write_text(f"#!/bin/sh\nwhile [ -e {slow} ]; do sleep 0.1; done\n")
     prolog.chmod(0o755)
     cluster = Cluster("--nodes=3", "--cores=2")
-    with (cluster.folder / "slurm.conf").open("a") as settings:
-        settings.write(f"Prolog={prolog}\n")
-    cluster.run("scontrol", "reconfigure")
+    cluster.configure(f"Prolog={prolog}", says=f"Prolog = {prolog}")
     yield cluster, slow
     slow.unlink(missing_ok=True)
     cluster.close()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,54 +12,19 @@ from flexmpi.runtime.providers import allocation
 from tests.applications import wait_until
 from tests.devcluster.elastic_jobs import COUNTING, ElasticJob
 
+pytestmark = pytest.mark.usefixtures("nothing_runs_on")
+
 HOSTILE = "a\nJobId=9 OverSubscribe=OK StdOut=/x/y MinMemoryNode=7M MinMemoryCPU=8M b"
 CALLED = (f"--job-name={HOSTILE}", f"--comment={HOSTILE}", f"--wckey={HOSTILE}", f"--account={HOSTILE}")
-SHARED = "shared"
-
-
-@pytest.fixture
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    # Short: it also holds temporary folders, with Unix sockets in them.
-    return tmp_path_factory.mktemp("o")
-
-
-@pytest.fixture(autouse=True)
-def nothing_runs_on(cluster: Any) -> Iterator[None]:
-    """End what a failed test has left running, for the next needs the nodes."""
-    yield
-    cluster.run("scancel", f"--user={os.getuid()}")
-    cluster.wait_until_idle()
-
-
-@pytest.fixture
-def shared(cluster: Any) -> Iterator[str]:
-    """Return the name of a partition whose jobs may share a node."""
-    cluster.run("scontrol", "create", f"PartitionName={SHARED}", "Nodes=ALL", "OverSubscribe=NO")
-    yield SHARED
-    cluster.run("scancel", f"--user={os.getuid()}")
-    wait_until(lambda: not cluster.run("squeue", "--noheader"), what="no job is left")
-    cluster.run("scontrol", "delete", f"PartitionName={SHARED}")
 
 
 @pytest.fixture
 def over_time(cluster: Any) -> Iterator[None]:
     """Let jobs run on past their time limits, until the end of the test."""
-    configuration = cluster.folder / "slurm.conf"
-    before = configuration.read_text()
-
-    def put(text: str, said: str) -> None:
-        configuration.write_text(text)
-        cluster.run("scontrol", "reconfigure")
-        wait_until(
-            lambda: f"OverTimeLimit = {said}" in " ".join(cluster.run("scontrol", "show", "config").split()),
-            what=f"OverTimeLimit is {said}",
-        )
-
-    put(f"{before}OverTimeLimit=UNLIMITED\n", "UNLIMITED")
+    cluster.configure("OverTimeLimit=UNLIMITED", says="OverTimeLimit = UNLIMITED")
     yield
-    cluster.run("scancel", f"--user={os.getuid()}")
-    wait_until(lambda: not cluster.run("squeue", "--noheader"), what="no job is left")
-    put(before, "0 min")
+    cluster.cancel_all()
+    cluster.configure(says="OverTimeLimit = 0 min")
 
 
 def test_a_companion_inherits_what_its_job_has_and_not_what_its_job_is_called(cluster, folder):

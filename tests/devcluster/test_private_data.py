@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.applications import PROGRAMS, wait_until
+from tests.applications import PROGRAMS
 from tests.devcluster.cluster_agent import FLEXMPI, become
 from tests.devcluster.clusters import without_slurm
 
@@ -25,19 +25,8 @@ RIGHT = "make it an operator (sacctmgr modify user NAME set adminlevel=operator)
 @pytest.fixture
 def hide(cluster: Any) -> Iterator[Callable[[str], None]]:
     """Have the cluster hide something from ordinary users, until the end of the test."""
-    configuration = cluster.folder / "slurm.conf"
-    before = configuration.read_text()
-
-    def put(text: str, private: str) -> None:
-        configuration.write_text(text)
-        cluster.run("scontrol", "reconfigure")
-        said = f"PrivateData = {private}"
-        wait_until(
-            lambda: said in " ".join(cluster.run("scontrol", "show", "config").split()), what=f"Slurm says {said}"
-        )
-
-    yield lambda private: put(f"{before}PrivateData={private}\n", private)
-    put(before, "none")
+    yield lambda private: cluster.configure(f"PrivateData={private}", says=f"PrivateData = {private}")
+    cluster.configure(says="PrivateData = none")
 
 
 @pytest.fixture

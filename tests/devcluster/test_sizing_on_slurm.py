@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +38,7 @@ def agent(cluster: Any) -> Iterator[ClusterAgent]:
     yield agent
     agent.close()
     shutil.rmtree(folder)
-    cluster.run("scancel", f"--user={os.getuid()}")
+    cluster.cancel_all()
     cluster.wait_until_idle()
 
 

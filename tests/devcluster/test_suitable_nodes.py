@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
@@ -113,7 +112,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Any], S
     for each in sites:
         if each.agent.process is not None and each.agent.process.poll() is None:
             each.agent.kill()
-        each.cluster.run("scancel", f"--user={os.getuid()}")
+        each.cluster.cancel_all()
         each.cluster.wait_until_idle()
         shutil.rmtree(each.agent.folder)
 
@@ -178,7 +177,7 @@ def test_no_job_is_ordered_to_grow_where_its_partition_would_let_no_companion_st
         assert busy.ordered() == {str(grows.job_id)}
         busy.close()
     finally:
-        cluster.run("scancel", f"--user={os.getuid()}")
+        cluster.cancel_all()
         cluster.wait_until_idle()
         for name in closed:
             cluster.run("scontrol", "delete", f"PartitionName={name}")

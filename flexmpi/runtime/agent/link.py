@@ -106,7 +106,7 @@ class AgentLink:
         self._seen: object = None
         self._warned: set[str] = set()
         self._orders: dict[str, Order] = {}
-        self._taken_back: dict[str, str] = {}
+        self._learning: dict[str, str | None] = {}
         self._measured: tuple[IntervalReport, list[str]] | None = None
         self._told: Sequence[EnergyReading] = ()
 
@@ -282,6 +282,7 @@ class AgentLink:
         """Begin to carry out a command; one for nodes that nobody knew at the start when it is known whether they are there."""
         if isinstance(command, Resize) and self._job.nodes_on_demand and self._job.roster.unknown(command.add):
             self._do(self._conversation.taken(command))
+            self._learning[command.id] = None
             self._tasks.spawn(self._begin_with_more_nodes(command))
             return
         try:
@@ -297,10 +298,13 @@ class AgentLink:
 
     async def _begin_with_more_nodes(self, command: Resize) -> None:
         """Have more nodes known, and carry out a command that has been taken already."""
-        await self._job.learn_nodes(command.add)
         try:
-            if (why := self._taken_back.pop(command.id, None)) is not None:
-                raise CommandError(why)
+            await self._job.learn_nodes(command.add)
+        finally:
+            taken_back = self._learning.pop(command.id)
+        try:
+            if taken_back is not None:
+                raise CommandError(taken_back)
             order = Order(self._job, command, processes_per_node=self._processes_per_node)
         except CommandError as error:
             self._note(command, "failed", why=str(error))
@@ -313,8 +317,8 @@ class AgentLink:
     def _take_back(self, command: AnyCommand, why: str) -> None:
         if (order := self._orders.get(command.id)) is not None:
             order.take_back(why)
-        else:
-            self._taken_back[command.id] = why
+        elif command.id in self._learning:
+            self._learning[command.id] = why
 
     async def _finish(self, order: Order, command: AnyCommand) -> None:
         outcome = await order.outcome()

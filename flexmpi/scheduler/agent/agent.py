@@ -32,11 +32,11 @@ from flexmpi.scheduler.agent.reception import Reception
 from flexmpi.scheduler.agent.server import Server
 from flexmpi.scheduler.agent.settings import AgentSettings
 from flexmpi.scheduler.deciding.deciding import Answered, Question, Verdict, decide, decided_already, still_right
-from flexmpi.scheduler.deciding.elastic import View
+from flexmpi.scheduler.deciding.elastic import View, WaitingJob
 from flexmpi.scheduler.deciding.metering import credible
 from flexmpi.scheduler.deciding.policies import NEEDS_ALL_JOBS
 from flexmpi.scheduler.deciding.second_looks import SecondLooks, doubts_as_text
-from flexmpi.scheduler.deciding.supply import Territory
+from flexmpi.scheduler.deciding.supply import Territory, waiting_jobs
 from flexmpi.scheduler.deciding.view import Bounds, build_view, free_nodes, still_free
 from flexmpi.scheduler.jobs.ledger import Ledger, Member, Timing
 from flexmpi.scheduler.managers import Lender, ResourceManager
@@ -103,6 +103,7 @@ class Agent:
         self.orders = OrderBook(self.ledger, journal=journal, manager=manager, clock=clock)
         self.orders.inherit()
         self.snapshot = Snapshot(taken_at=0.0, nodes=(), jobs=())
+        self._waiting: tuple[WaitingJob, ...] = ()
         self._desk = Desk(self)
         self._usage = journal.usage()
         self._idle_since: dict[str, float] = {}
@@ -187,7 +188,7 @@ class Agent:
             if self._looked_at is not None and self._looked_at > since:
                 return
             before, began = self._looked_at, self.now()
-            self.snapshot = await asyncio.to_thread(self._manager.snapshot)
+            self.snapshot, self._waiting = await asyncio.to_thread(self._read)
             now = self.now()
             self._looked_at = began
             elapsed_s = 0.0 if before is None else max(0.0, began - before)
@@ -199,6 +200,11 @@ class Agent:
             free = free_nodes(self.snapshot, self.ledger, self.territory)
             self._idle_since = still_free(free, self._idle_since, now)
             self.flush()
+
+    def _read(self) -> tuple[Snapshot, tuple[WaitingJob, ...]]:
+        """Read the cluster, and reckon once for all who look at it what its waiting jobs need."""
+        snapshot = self._manager.snapshot()
+        return snapshot, waiting_jobs(snapshot)
 
     def _meter(self) -> None:
         """Take in what jobs have measured of their nodes' energy, where the settings say so."""
@@ -216,6 +222,7 @@ class Agent:
         return build_view(
             self.snapshot,
             self.ledger,
+            waiting=self._waiting,
             territory=self.territory,
             bounds=self._bounds,
             idle_since=self._idle_since,
@@ -349,7 +356,7 @@ class Agent:
         if not isinstance(self._manager, Lender):
             raise CommandError(TAKES_NO_JOBS)
         job_id = self._manager.submit(submission)
-        self.snapshot = self._manager.snapshot()  # it is in memory; who looks now expects to see the job
+        self.snapshot, self._waiting = self._read()  # it is in memory; who looks now expects to see the job
         return job_id
 
 

@@ -15,10 +15,11 @@ from flexmpi.scheduler.deciding.elastic import (
     MoveCost,
     Rules,
     View,
+    WaitingJob,
 )
 from flexmpi.scheduler.deciding.power import UNCAPPED, Power, drawn_by_others
 from flexmpi.scheduler.deciding.suiting import Suitability
-from flexmpi.scheduler.deciding.supply import Territory, idle_nodes, planned_nodes, waiting_jobs
+from flexmpi.scheduler.deciding.supply import Territory, idle_nodes, planned_nodes
 from flexmpi.scheduler.jobs.companions import companions, nodes_of
 from flexmpi.scheduler.jobs.ledger import Ledger, Member
 from flexmpi.scheduler.jobs.orders import Order
@@ -50,6 +51,7 @@ def build_view(
     snapshot: Snapshot,
     ledger: Ledger,
     *,
+    waiting: Sequence[WaitingJob],
     territory: Territory,
     bounds: Bounds,
     idle_since: Mapping[str, float],
@@ -63,6 +65,8 @@ def build_view(
 
     Parameters
     ----------
+    waiting
+        What `waiting_jobs` says of the snapshot: with many jobs that takes a while, and it is the same for every view of it.
     idle_since
         Since when each node has been free, see `still_free`.
     settle_s
@@ -89,7 +93,7 @@ def build_view(
         free=free,
         planned=_unpromised(planned_nodes(snapshot, territory), snapshot, ledger),
         settled=frozenset(node for node in free if now - idle_since.get(node, now) >= settle_s),
-        waiting=tuple(job for job in waiting_jobs(snapshot) if job.job_id not in doubted),
+        waiting=tuple(job for job in waiting if job.job_id not in doubted),
         power=replace(power, others_w=others_w),
         rules=rules,
     )

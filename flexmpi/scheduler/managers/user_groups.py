@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from threading import Lock
 
 from flexmpi.cluster.state import Job, Partition
@@ -12,13 +13,24 @@ from flexmpi.scheduler.managers import external
 
 HOLDS_S = 300.0
 LIMIT_S = 5.0
+AT_ONCE = 16
+"""So many are asked for beside each other: each is a process, with three pipes."""
 
 
 class UserGroups:
-    """Looks users' groups up by ``id``, which waits for directories that do not answer no longer than it may."""
+    """Looks users' groups up by ``id``, and waits for directories that do not answer no longer than it may.
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    Parameters
+    ----------
+    environment
+        Of ``id``.
+    limit_s
+        How long looking up may take at a time, in seconds. Whoever was not asked for by then is asked for the next time.
+    """
+
+    def __init__(self, environment: Mapping[str, str], *, limit_s: float = LIMIT_S) -> None:
         self._environment = dict(environment)
+        self._limit_s = limit_s
         self._lock = Lock()
         self._known: dict[int, frozenset[str]] = {}
         self._asked_at: dict[int, float] = {}
@@ -35,14 +47,17 @@ class UserGroups:
             self._ask(sorted(uid for uid in users if now - self._asked_at.get(uid, -HOLDS_S) >= HOLDS_S), now)
             return {uid: self._known[uid] for uid in users if uid in self._known}
 
-    def _ask(self, users: list[int], now: float) -> None:
-        commands = [["id", "--groups", "--name", "--zero", str(uid)] for uid in users]
-        self._asked_at.update(dict.fromkeys(users, now))
-        try:
-            outputs = external.run(commands, environment=self._environment, limit_s=LIMIT_S)
-        except ManagerError:
-            return
-        for uid, output in zip(users, outputs, strict=True):
-            # Where a group has no name its number is there and the status is 1.
-            if names := frozenset(filter(None, output.text.split("\0"))):
-                self._known[uid] = names
+    def _ask(self, users: Sequence[int], now: float) -> None:
+        end = time.monotonic() + self._limit_s
+        for first in range(0, len(users), AT_ONCE):
+            if (left_s := end - time.monotonic()) <= 0:
+                return
+            some = users[first : first + AT_ONCE]
+            self._asked_at.update(dict.fromkeys(some, now))
+            commands = [["id", "--groups", "--name", "--zero", str(uid)] for uid in some]
+            with suppress(ManagerError):
+                outputs = external.run(commands, environment=self._environment, limit_s=left_s)
+                for uid, output in zip(some, outputs, strict=True):
+                    # Where a group has no name its number is there and the status is 1.
+                    if names := frozenset(filter(None, output.text.split("\0"))):
+                        self._known[uid] = names

@@ -27,7 +27,7 @@ from flexmpi.protocol.messages import (
 )
 from flexmpi.protocol.messages import Sample as SampleMessage
 from flexmpi.scheduler.deciding.deciding import Question, decide
-from flexmpi.scheduler.deciding.supply import Territory
+from flexmpi.scheduler.deciding.supply import Territory, waiting_jobs
 from flexmpi.scheduler.deciding.view import Bounds, build_view, free_nodes, still_free
 from flexmpi.scheduler.jobs.ledger import Ledger, Timing
 from flexmpi.scheduler.jobs.orders import Order, Stage
@@ -262,6 +262,7 @@ class SimulatedWorld:
         view = build_view(
             snapshot,
             self.ledger,
+            waiting=waiting_jobs(snapshot),
             territory=Territory(),
             bounds=Bounds(),
             idle_since=self.idle_since,

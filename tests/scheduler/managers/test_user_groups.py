@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flexmpi.cluster.state import Job, JobState, Partition
-from flexmpi.scheduler.managers.user_groups import UserGroups
+from flexmpi.scheduler.managers.user_groups import AT_ONCE, UserGroups
 
 ASKS = Partition(name="theirs", allowed_groups=frozenset({"chemists"}))
 OPEN = Partition(name="main")
@@ -19,11 +19,11 @@ def job(uid: int, state: JobState = JobState.RUNNING, partition: str = "theirs")
 
 @pytest.fixture
 def told(tmp_path: Path) -> Mapping[str, str]:
-    """Return an environment in which ``id`` tells two groups of every user but 9, and writes down whom it was asked for."""
+    """Return an environment in which ``id`` tells two groups of users, but none of 9 and never of 99, and writes down of whom."""
     command = tmp_path / "id"
     command.write_text(
         '#!/bin/sh\nfor user; do :; done\necho "$user" >> "${0%/*}/asked"\n'
-        "[ $user = 9 ] && exit 1\nprintf 'users\\0domain chemists\\0'\n"
+        "[ $user = 9 ] && exit 1\n[ $user = 99 ] && exec sleep 600\nprintf 'users\\0domain chemists\\0'\n"
     )
     command.chmod(0o755)
     return {"PATH": f"{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin"}
@@ -44,3 +44,11 @@ def test_nothing_is_known_of_anybody_where_this_machine_does_not_tell():
 def test_this_machines_own_word_is_understood():
     found = UserGroups(os.environ).of((job(0),), (ASKS,))
     assert "root" in found[0]
+
+
+def test_a_directory_that_does_not_tell_of_one_user_does_not_keep_the_others_groups_from_being_known(told):
+    groups = UserGroups(told, limit_s=1.0)
+    users = range(90, 90 + 3 * AT_ONCE)
+    jobs = [job(uid) for uid in users]
+    groups.of(jobs, (ASKS,))
+    assert set(groups.of(jobs, (ASKS,))) == set(users[AT_ONCE:])
