@@ -15,8 +15,6 @@ from tests.devcluster.elastic_jobs import COUNTING, ElasticJob, idle_nodes
 
 pytestmark = pytest.mark.usefixtures("nothing_runs_on")
 
-SBATCH = str(shutil.which("sbatch"))
-
 
 @pytest.fixture
 def full(cluster: Any) -> str:
@@ -24,15 +22,17 @@ def full(cluster: Any) -> str:
     return str(cluster.run("sbatch", "--parsable", "--nodes=5", "--output=/dev/null", "--wrap=sleep 600")).strip()
 
 
-def started(cluster: Any, folder: Path, *options: str, sbatch: str | None = None) -> ElasticJob:
-    """Start a job that finds an ``sbatch`` of the site's own on its path, in which ``$SBATCH`` is the real one."""
-    path = os.environ["PATH"]
-    if sbatch is not None:
-        shim = folder / "bin" / "sbatch"
-        shim.parent.mkdir()
-        shim.write_text(f"#!/bin/sh\nSBATCH={SBATCH}\n{sbatch}\n")
-        shim.chmod(0o755)
-        path = f"{shim.parent}:{path}"
+def started(
+    cluster: Any, folder: Path, *options: str, sbatch: str | None = None, squeue: str | None = None
+) -> ElasticJob:
+    """Start a job that finds an ``sbatch`` or ``squeue`` of the site's own on its path, in which ``$REAL`` is the real one."""
+    shims = folder / "bin"
+    shims.mkdir()
+    for name, text in (("sbatch", sbatch), ("squeue", squeue)):
+        if text is not None:
+            (shims / name).write_text(f"#!/bin/sh\nREAL={shutil.which(name)}\n{text}\n")
+            (shims / name).chmod(0o755)
+    path = f"{shims}:{os.environ['PATH']}"
     job = ElasticJob(cluster, folder, *options, *COUNTING, options=("--nodes=1", f"--export=ALL,PATH={path}"))
     job.event("loop")
     return job
@@ -51,10 +51,10 @@ def is_dropped(job: ElasticJob, command: str) -> Event:
 @pytest.mark.parametrize(
     "sbatch",
     [
-        'printf "Submitted batch job %d on cluster x\\n" "$("$SBATCH" "$@")"',
-        '"$SBATCH" "$@" >/dev/null && echo thank you',
-        '"$SBATCH" "$@"; exec sleep 600',
-        '"$SBATCH" "$@"; echo "sbatch: error: Socket timed out on send/recv operation" >&2; exit 1',
+        'printf "Submitted batch job %d on cluster x\\n" "$("$REAL" "$@")"',
+        '"$REAL" "$@" >/dev/null && echo thank you',
+        '"$REAL" "$@"; exec sleep 600',
+        '"$REAL" "$@"; echo "sbatch: error: Socket timed out on send/recv operation" >&2; exit 1',
     ],
     ids=["another form", "no number", "no end", "an error"],
 )
@@ -68,13 +68,28 @@ def test_a_node_is_added_and_given_back_whatever_a_sites_sbatch_prints(cluster, 
     job.end()
 
 
+def test_a_companion_that_one_list_lacks_keeps_its_node(cluster, folder):
+    once, lacked = folder / "once", folder / "lacked"
+    lacks = f'case "$*" in *--name=*) [ -e {once} ] && mv {once} {lacked} && exit 0;; esac\nexec "$REAL" "$@"'
+    job = started(cluster, folder, squeue=lacks)
+    grown = job.change("6:any:1")
+    (node,) = grown["changes"]
+    # Each change has Slurm asked again.
+    once.touch()
+    for _ in range(2):
+        assert job.change("6:any:1")["outcome"] == "done"
+    assert lacked.exists()
+    assert len(job.companions()) == 3 and node not in idle_nodes(cluster)
+    job.end()
+
+
 @pytest.mark.parametrize(
     "sbatch",
     [
-        '"$SBATCH" "$@"; exec sleep 600',
-        '"$SBATCH" "$@" && printf "Your balance:\\n500\\n"',
+        '"$REAL" "$@"; exec sleep 600',
+        '"$REAL" "$@" && printf "Your balance:\\n500\\n"',
         # As where slurmctld takes its time for what has reached it.
-        'cat >"$0.in"; setsid sh -c \'sleep 2; exec "$@"\' sh "$SBATCH" "$@" <"$0.in" & exec sleep 600',
+        'cat >"$0.in"; setsid sh -c \'sleep 2; exec "$@"\' sh "$REAL" "$@" <"$0.in" & exec sleep 600',
     ],
     ids=["submitted at once", "a balance", "submitted late"],
 )
@@ -97,7 +112,7 @@ def submitted(cluster: Any, job: ElasticJob) -> list[str]:
 
 
 def test_a_companion_that_is_being_submitted_when_the_job_ends_does_not_outlive_it(cluster, folder, full):
-    job = started(cluster, folder, sbatch='"$SBATCH" "$@"; exec sleep 600')
+    job = started(cluster, folder, sbatch='"$REAL" "$@"; exec sleep 600')
     assert job.send("6:any:1").startswith("ok: ")
     wait_until(lambda: len(job.companions()) == 1, what="Slurm has its companion")
     job.end()
@@ -106,7 +121,7 @@ def test_a_companion_that_is_being_submitted_when_the_job_ends_does_not_outlive_
 
 def test_a_job_that_is_no_companion_is_left_alone_whatever_number_sbatch_prints(cluster, folder):
     other = cluster.run("sbatch", "--parsable", "--output=/dev/null", "--wrap=sleep 600").strip()
-    job = started(cluster, folder, "--grant-timeout=2", sbatch=f'"$SBATCH" "$@" >/dev/null && echo {other}')
+    job = started(cluster, folder, "--grant-timeout=2", sbatch=f'"$REAL" "$@" >/dev/null && echo {other}')
     assert job.change("6:any:1")["outcome"] == "done"
     wait_until(lambda: len(idle_nodes(cluster)) == 3, what="three nodes are in use")
     job.end()
