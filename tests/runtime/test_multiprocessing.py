@@ -1,0 +1,77 @@
+"""Whatever a program of several processes has made, its own children and multiprocessing's files, goes with the job.
+
+What else is left behind is checked by the `start` fixture.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.applications import PROGRAMS, Application, command_line, wait_until
+
+Start = Callable[..., Application]
+
+
+def of_multiprocessing() -> set[Path]:
+    """Return what lies in shared memory that is not the MPI library's."""
+    return set(Path("/dev/shm").glob("psm_*")) | set(Path("/dev/shm").glob("sem.mp-*"))
+
+
+def multiprocessed(start: Start, how: str) -> tuple[Application, set[Path]]:
+    """Start a program with children of its own, and return what they have made in shared memory besides."""
+    before = of_multiprocessing()
+    application = start("-q", "-n2", "--interval=0.05s", PROGRAMS / "multiprocessed.py", how)
+    application.wait_for("loop")
+    made = of_multiprocessing() - before
+    assert made and list(application.folder.glob("pymp-*"))
+    return application, made
+
+
+def sees_gone(application: Application, made: set[Path]) -> None:
+    application.wait_until_gone()
+    wait_until(lambda: not made & of_multiprocessing(), what="semaphores and shared memory are gone", limit_s=20)
+    wait_until(lambda: not list(application.folder.glob("pymp-*")), what="temporary folders are gone", limit_s=20)
+
+
+@pytest.mark.parametrize("how", ["fork", "spawn", "forkserver"])
+def test_after_ctrl_c_nothing_of_the_programs_own_multiprocessing_stays(start: Start, how: str) -> None:
+    application, made = multiprocessed(start, how)
+    os.killpg(application.process.pid, signal.SIGINT)
+    status, _, errors = application.finish()
+    told = [line for line in errors.splitlines() if line.startswith("flexmpi: error: ")]
+    assert (status, told) == (130, ["flexmpi: error: ended by SIGINT"])
+    sees_gone(application, made)
+
+
+def test_when_the_supervisor_is_killed_nothing_of_the_programs_own_multiprocessing_stays(start: Start) -> None:
+    application, made = multiprocessed(start, "spawn")
+    application.process.kill()
+    application.finish()
+    sees_gone(application, made)
+
+
+def test_when_a_launcher_is_killed_no_process_of_the_programs_own_stays(start: Start, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(WITH_PROGRAMS)
+    application = start("-q", "-n2", "--interval=0.05s", script)
+    application.wait_for("loop")
+    launcher = next(pid for pid in application.processes() if b"flexmpi.runtime.launcher" in command_line(pid))
+    os.kill(launcher, signal.SIGKILL)
+    assert application.finish()[0] == 1
+    application.wait_until_gone()
+
+
+WITH_PROGRAMS = """
+import subprocess, time
+import flexmpi
+with flexmpi.session() as flex:
+    subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    subprocess.run(["sh", "-c", "sleep 1000 & setsid sleep 1000 &"], check=True)
+    for _ in flex.iterate(10**9):
+        time.sleep(0.001)
+"""
