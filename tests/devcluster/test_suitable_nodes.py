@@ -158,6 +158,8 @@ def test_an_elastic_job_grows_by_the_nodes_alone_that_have_its_gres(unlike, site
     other = busy.elastic("--nodelist=node5")
     busy.agent.wait_for_size(other.job_id, 4)
     assert busy.nodes_of(elastic) == {"node0", "node3"}
+    # A node counts from when Slurm has given it; the order is done when its ranks have joined.
+    wait_until(lambda: not busy.agent.open_orders(), what="no order is left open", limit_s=30)
     assert {row["outcome"] for row in busy.agent.listed("history")} == {"done"}
     busy.close()
 
