@@ -14,7 +14,7 @@ from flexmpi.cli.send import ask
 from flexmpi.protocol.address import Address
 from tests.applications import PROGRAMS, wait_until
 from tests.devcluster.clusters import Cluster, MissingHere
-from tests.devcluster.elastic_jobs import COUNTING, FLEXMPI, ElasticJob, Surroundings, idle_nodes, script
+from tests.devcluster.elastic_jobs import COUNTING, FLEXMPI, STOP, ElasticJob, Surroundings, idle_nodes, script
 
 pytestmark = pytest.mark.usefixtures("nothing_runs_on")
 
@@ -214,11 +214,16 @@ def test_ranks_on_hosts_with_addresses_of_their_own_come_and_go_over_the_network
 def test_every_element_of_a_job_array_is_an_elastic_job_of_its_own(cluster, folder):
     schedule = folder / "changes"
     schedule.write_text("50:+1:any\n")
-    command = [str(FLEXMPI), "run", f"--schedule={schedule}", *map(str, COUNTING), "--iterations=1000"]
+    command = [str(FLEXMPI), "run", f"--schedule={schedule}", *map(str, COUNTING)]
     job = folder / "array.sh"
     job.write_text(f"#!/bin/sh\nexec {shlex.join(command)}\n")
     outputs = [folder / f"array-{element}.out" for element in (1, 2)]
     cluster.run("sbatch", "--array=1-2", "--exclusive", f"--chdir={folder}", f"--output={folder}/array-%a.out", job)
-    for output in outputs:
-        wait_until(lambda: output.exists() and "counted" in output.read_text(), what=f"{output.name} is there")  # noqa: B023
-        assert "counted 1000 iterations on 2 ranks" in output.read_text()
+
+    def is_in_both(text: str) -> bool:
+        return all(output.exists() and text in output.read_text() for output in outputs)
+
+    wait_until(lambda: is_in_both("Spawn 1 at "), what="both have grown")
+    (folder / STOP).touch()
+    wait_until(lambda: is_in_both("counted"), what="both are over")
+    assert is_in_both(" iterations on 2 ranks")

@@ -15,7 +15,7 @@ import sklearn.cluster
 import sklearn.datasets
 from numpy.typing import NDArray
 
-from tests.applications import COREFILES, REPOSITORY, Application
+from tests.applications import COREFILES, PROGRAMS, REPOSITORY, Application
 
 EXAMPLES = REPOSITORY / "examples"
 TWINS = pytest.mark.parametrize("program", ["plain/kmeans.py", "kmeans.py"])
@@ -95,14 +95,16 @@ def test_ranks_join_and_leave_without_a_trace_in_the_clusters(
     start: Callable[..., Application], digits_file: Path, expected: tuple[NDArray[np.float64], float]
 ) -> None:
     output = digits_file.with_name("centres.npy")
-    without_end = ("--tolerance", 0, "--itmax", 2000)  # the clusters are found long before, and must stay as they are
+    until = digits_file.with_name("until")
     application = start(
-        f"--corefile={COREFILES / 'demo.core'}", "--interval=0.05s", "-n2", EXAMPLES / "kmeans.py",
-        "--data", digits_file, "--seed", SEED, "--output", output, *without_end,
+        f"--corefile={COREFILES / 'demo.core'}", "--interval=0.05s", "-n2",
+        PROGRAMS / "endless.py", until, EXAMPLES / "kmeans.py",
+        "--data", digits_file, "--seed", SEED, "--output", output, "--tolerance", 0,
     )  # fmt: skip
     application.wait_for("loop")
     assert application.change("6:lhost:1:node2:1")["ranks_after"] == 4
     assert application.change("6:lhost:-2")["ranks_after"] == 2
+    until.touch()
     status, printed, errors = application.finish()
     assert (status, errors) == (0, "")
     np.testing.assert_allclose(np.load(output), expected[0], atol=1e-12)

@@ -184,9 +184,7 @@ def test_a_planned_change_whose_iteration_has_passed_happens_at_the_next_agreeme
 
 
 def test_a_planned_change_that_has_become_impossible_is_dropped_under_its_id(start):
-    application = start(
-        TWO_NODES, "--interval=20", "-n2", PROGRAMS / "counting.py", "--pause=0.01", "--iterations=2000"
-    )
+    application = start(TWO_NODES, "--interval=20", "-n2", PROGRAMS / "counting.py", "--pause=0.01")
     application.wait_for("loop")
     assert application.send("11:600:lhost:2").startswith("ok: reconfiguration 1: ")
     assert application.change("6:lhost:2")["outcome"] == "done"
@@ -318,11 +316,11 @@ def test_without_a_controller_io_phases_of_all_ranks_never_block(start):
 
 
 def test_a_delay_holds_one_io_phase_and_a_grant_ends_it(start):
-    application = start(*QUICK, "-n2", *WRITING, "--iterations=3000")
+    application = start(*QUICK, "-n2", *WRITING)
     application.wait_for("sample")
     assert application.send("9:0.7").startswith("ok: the ")
     while min((held := application.wait_for("sample"))["io_s"]) < 0.65:
-        assert held["iteration"] < 3000
+        assert held["iteration"] < 20_000
     assert application.send("9:1000").startswith("ok: the ")
     while application.send("10:1") != "ok: the I/O phase begins":
         # Not there yet, and now without its delay: hold the next one.
