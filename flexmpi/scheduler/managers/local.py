@@ -46,6 +46,7 @@ class _Entry:
     process: subprocess.Popen[bytes] | None = None
     end_as: JobState | None = None
     attendant: Thread | None = None
+    folder: Path | None = None
 
 
 class LocalManager:
@@ -71,7 +72,6 @@ class LocalManager:
         self._entries: dict[int, _Entry] = {}
         self._next_id = 1
         self._closed = False
-        self._folder = Path(tempfile.mkdtemp(prefix="flexmpi-local-"))
 
     def snapshot(self) -> Snapshot:
         """Return all nodes and jobs; the last 300 jobs that ended are among them."""
@@ -168,7 +168,6 @@ class LocalManager:
             threads = [entry.attendant for entry in self._entries.values() if entry.attendant is not None]
         for thread in threads:
             thread.join(self._grace_s + CLOSE_LIMIT_S)
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _described(self, submission: Submission, *, first: int, task: int | None) -> Job:
         return Job(
@@ -245,7 +244,9 @@ class LocalManager:
         """Start the process that runs a job; its standard input ends with this process."""
         job, submission = entry.job, entry.submission
         directory = Path(submission.directory or Path.cwd())
-        script = self._folder / f"job{job.job_id}"
+        # One for each job, so that a manager which is killed leaves none: where a job runs, its process removes it.
+        entry.folder = Path(tempfile.mkdtemp(prefix="flexmpi-local-"))
+        script = entry.folder / f"job{job.job_id}"
         script.write_text(entry.script)
         script.chmod(0o700)
         inherited = slurm_environment(os.environ) if submission.inherit_environment else {"PATH": os.defpath}
@@ -293,7 +294,8 @@ class LocalManager:
         entry.job = replace(entry.job, state=state, reason=reason, started_at=entry.job.started_at or now, ends_at=now)
         if entry.process is not None and entry.process.stdin is not None:
             entry.process.stdin.close()
-        (self._folder / f"job{entry.job.job_id}").unlink(missing_ok=True)
+        if entry.folder is not None:
+            shutil.rmtree(entry.folder, ignore_errors=True)
         over = [job_id for job_id, other in self._entries.items() if other.job.is_ended]
         for job_id in over[:-REMEMBERED]:
             del self._entries[job_id]

@@ -95,7 +95,7 @@ def _reap() -> tuple[dict[int, int], bool]:
 
 
 def _remove(script: Path) -> None:
-    """Remove the script, and the manager's folder once it is empty, of which nobody else takes care any more."""
+    """Remove the script and its folder, of which nobody else takes care any more."""
     script.unlink(missing_ok=True)
     with suppress(OSError):
         script.parent.rmdir()

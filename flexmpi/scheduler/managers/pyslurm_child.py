@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -61,11 +60,13 @@ def snapshot(pyslurm: Any, _: dict[str, Any]) -> dict[str, Any]:
 
 def submit(pyslurm: Any, request: dict[str, Any]) -> int:
     """Submit a job described by ``options``, with the text of its script in ``script``; return its number."""
-    # Always as a file: a script that is given as its text may have no arguments, and not be long.
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="flexmpi-script-") as script:
+    # Always as a file: a script that is given as its text may have no arguments, and not be long. In memory, so that nothing
+    # of it stays where this process is killed.
+    with os.fdopen(os.memfd_create("flexmpi-script"), "w", encoding="utf-8") as script:
         script.write(request["script"])
         script.flush()
-        return int(pyslurm.JobSubmitDescription(**request["options"], script=script.name).submit())
+        path = f"/proc/self/fd/{script.fileno()}"
+        return int(pyslurm.JobSubmitDescription(**request["options"], script=path).submit())
 
 
 def cancel(pyslurm: Any, request: dict[str, Any]) -> None:

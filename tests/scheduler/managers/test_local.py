@@ -185,9 +185,15 @@ manager = LocalManager([Node("a", 1, "a")], grace_s=0.5)
 manager.submit(Submission(script=sys.argv[1], arguments=(sys.argv[2],), output="/dev/null"))
 sys.stdin.read()
 """
+SAYS_WHEN_THE_JOB_IS_OVER = """
+while not manager.snapshot().jobs[0].is_ended:
+    pass
+print(flush=True)
+sys.stdin.read()
+"""
 
 
-def test_jobs_do_not_outlive_an_owner_that_is_killed(tmp_path):
+def test_neither_jobs_nor_files_outlive_an_owner_that_is_killed(tmp_path):
     told = tmp_path / "told"
     told.touch()
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
@@ -199,6 +205,17 @@ def test_jobs_do_not_outlive_an_owner_that_is_killed(tmp_path):
     owner.stdin.close()
     wait_until(lambda: not any(map(_lives, pids)), what="the job's processes have ended", limit_s=LIMIT_S)
     wait_until(lambda: list(tmp_path.iterdir()) == [told], what="its folder is gone", limit_s=LIMIT_S)
+
+
+def test_an_owner_that_is_killed_while_nothing_runs_leaves_no_file(tmp_path):
+    program = OWNER.replace("sys.stdin.read()\n", SAYS_WHEN_THE_JOB_IS_OVER)
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", program, "#!/bin/sh\n", ""]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == b"\n"
+        owner.kill()
+    assert list(tmp_path.iterdir()) == []
 
 
 def _lives(pid: int) -> bool:

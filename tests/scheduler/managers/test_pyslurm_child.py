@@ -35,9 +35,12 @@ class Fake:
         self._behaviour = folder / "behaviour"
         self._starts = folder / "starts"
         self.behave("")
+        self.temporary = folder / "temporary"
+        self.temporary.mkdir()
         self.environment = Shims(folder).environment | {
             "PYTHONPATH": str(folder),
             "FAKE_PYSLURM": str(self._behaviour),
+            "TMPDIR": str(self.temporary),
         }
         self.manager = SlurmPyslurm(environment=self.environment, limit_s=LIMIT_S)
 
@@ -119,11 +122,12 @@ def test_a_child_that_fails_again_is_reported_and_the_next_call_starts_another(f
 
 
 @pytest.mark.parametrize("how", ["die", "hang"])
-def test_a_submission_is_never_made_twice(fake, how):
+def test_a_submission_is_never_made_twice_and_leaves_no_file(fake, how):
     fake.behave(how)
     said = fake.refusal(lambda: fake.manager.submit(Submission(script=SCRIPT)))
     assert said.startswith("pyslurm did not submit the job, or did: ")
     assert len(fake.pids) == 1
+    assert list(fake.temporary.iterdir()) == []
 
 
 def test_a_child_that_was_killed_between_calls_is_replaced_even_for_a_submission(fake):
