@@ -81,12 +81,16 @@ class Application:
             try:
                 happened = self._events.get(timeout=max(0.0, end - time.monotonic()))
             except queue.Empty:
-                raise AssertionError(f"no event {event} {wanted} within {limit_s} s; saw {self.seen[-3:]}") from None
+                raise AssertionError(f"no event {event} {wanted} within {limit_s} s; saw {self._latest()}") from None
             if happened is None:
-                raise AssertionError(f"ended without an event {event} {wanted}; saw {self.seen[-3:]}; {self.finish()}")
+                raise AssertionError(f"ended without an event {event} {wanted}; saw {self._latest()}; {self.finish()}")
             self.seen.append(happened)
             if happened["event"] == event and all(happened[name] == value for name, value in wanted.items()):
                 return happened
+
+    def _latest(self) -> list[Event]:
+        """Return the last few events, for a message; samples, of which there are many, tell little."""
+        return [event for event in self.seen if event["event"] != "sample"][-5:] + self.seen[-1:]
 
     def address(self) -> Address:
         """Return where it takes commands."""

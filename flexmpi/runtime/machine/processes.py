@@ -9,7 +9,7 @@ import ctypes
 import os
 import signal
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -65,13 +65,7 @@ def adopt_orphans() -> None:
 
 def descendants(root: int) -> list[int]:
     """Return the process ids below ``root``, parents before their children."""
-    children: dict[int, list[int]] = {}
-    for pid, parent in _parents():
-        children.setdefault(parent, []).append(pid)
-    found = list(children.get(root, ()))
-    for pid in found:
-        found.extend(children.get(pid, ()))
-    return found
+    return _below([root], _children())
 
 
 def having(entry: str) -> list[int]:
@@ -127,10 +121,10 @@ def end_orphans(*, spared: Collection[int]) -> bool:
     bool
         Whether anything was left; call again until nothing is.
     """
-    own, known = os.getsid(0), set(spared)
-    for pid in spared:
-        known.update(descendants(pid))
-    left = [pid for pid in descendants(os.getpid()) if pid not in known and _session(pid) not in (None, own)]
+    own, children = os.getsid(0), _children()
+    # One look at all processes: in a second one there may be more below those that are spared.
+    adopted = [pid for pid in children.get(os.getpid(), ()) if pid not in spared]
+    left = [pid for pid in [*adopted, *_below(adopted, children)] if _session(pid) not in (None, own)]
     kill(left)
     for pid in left:
         with suppress(ChildProcessError):
@@ -248,6 +242,21 @@ def _status(folder: Path) -> list[str]:
 
 def _process_folders() -> Iterator[Path]:
     return (Path(entry.path) for entry in os.scandir("/proc") if entry.name.isdigit())
+
+
+def _children() -> dict[int, list[int]]:
+    """Return the children of each process that has any."""
+    children: dict[int, list[int]] = {}
+    for pid, parent in _parents():
+        children.setdefault(parent, []).append(pid)
+    return children
+
+
+def _below(roots: Sequence[int], children: Mapping[int, Sequence[int]]) -> list[int]:
+    found = [child for root in roots for child in children.get(root, ())]
+    for pid in found:
+        found.extend(children.get(pid, ()))
+    return found
 
 
 def _parents() -> Iterator[tuple[int, int]]:

@@ -134,6 +134,23 @@ def test_orphans_are_adopted_ended_and_collected() -> None:
     assert run_python(program) == "nothing is left after some rounds\n"
 
 
+def test_what_a_child_that_is_spared_starts_meanwhile_is_not_taken_for_an_orphan() -> None:
+    starting = """
+        import subprocess
+        command = ["setsid", "-w", "true"]
+        print(sum(subprocess.run(command, start_new_session=True).returncode for _ in range(150)))
+    """
+    program = """
+        import subprocess, sys
+        from flexmpi.runtime.machine import processes
+        processes.adopt_orphans()
+        living = subprocess.Popen([sys.executable, "-c", sys.argv[1]], start_new_session=True)
+        while living.poll() is None:
+            processes.end_orphans(spared=[living.pid])
+    """
+    assert run_python(program, textwrap.dedent(starting)) == "0\n"
+
+
 def test_children_that_are_waited_for_are_not_collected_by_the_way() -> None:
     program = """
         import subprocess, time
