@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from pathlib import Path
@@ -26,6 +25,7 @@ def agent(config: Path, check: bool) -> None:
     in which it records what it would do.
     """
     # Here, because no other command needs the agent's parts, which take a while to load.
+    from flexmpi import event_loop
     from flexmpi.scheduler.agent.service import serve
     from flexmpi.scheduler.agent.settings import AgentSettings
 
@@ -35,4 +35,4 @@ def agent(config: Path, check: bool) -> None:
         return
     under_systemd = "JOURNAL_STREAM" in os.environ
     logging.basicConfig(level=logging.INFO, format="%(message)s" if under_systemd else "%(asctime)s %(message)s")
-    asyncio.run(serve(settings))
+    event_loop.run(serve(settings))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import sys
 from contextlib import nullcontext
@@ -11,6 +10,7 @@ from typing import Any
 
 import click
 
+from flexmpi import event_loop
 from flexmpi.cli.demo_job import shipped
 from flexmpi.configuration import read_corefile
 from flexmpi.controller.batch import read_batch
@@ -59,7 +59,7 @@ def controller(folder: Path, **options: Any) -> None:
     """
     wanted = controller_options(**options)
     with RunFolder(folder) as files:
-        status = asyncio.run(converse(Controller(wanted, files), files))
+        status = event_loop.run(converse(Controller(wanted, files), files))
     sys.exit(status)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import click
 
+from flexmpi import event_loop
 from flexmpi.cli.policy_options import policy_from, watts_from
 from flexmpi.cli.scripts import program_of
 from flexmpi.configuration import read_rankfile, read_schedule
@@ -156,7 +156,7 @@ def run(script: str, arguments: tuple[str, ...], **options: Any) -> None:
     """
     job = job_options(script, arguments, options)
     with EventLog(options["json_log"]) as log:
-        status = asyncio.run(Supervisor(job, log, line_to_agent=line_to_agent).run())
+        status = event_loop.run(Supervisor(job, log, line_to_agent=line_to_agent).run())
     sys.exit(status)
 
 

@@ -23,6 +23,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from flexmpi import event_loop
 from flexmpi.errors import LinkError
 from flexmpi.protocol.frames import (
     HEARTBEAT_S,
@@ -365,7 +366,7 @@ def main() -> None:
     folder = options.folder or processes.private_folder()
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        asyncio.run(
+        event_loop.run(
             Launcher(options.node, folder, powercap=powercap, signals=signals).run(addresses, key, request=request)
         )
         _remove_empty_output()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from asyncio.subprocess import Process
+from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -103,7 +103,7 @@ class SlurmProvider:
             f"--cpus-per-task={self._allocation.cores[node]}",
         ]
         self._steps[node] = await asyncio.create_subprocess_exec(
-            *step, *launcher_command(), "--node", node, env={**environment}, start_new_session=True
+            *step, *launcher_command(), "--node", node, stdin=DEVNULL, env={**environment}, process_group=0
         )
 
     def failure(self, request: int) -> str | None:

@@ -36,9 +36,10 @@ async def run(
     """
     environment = slurm_environment(os.environ) if environment is None else environment
     try:
-        # A session of its own, so that all of it can be ended: a site's sbatch may be a script that starts the real one.
+        # A process group of its own, so that all of it can be ended: a site's sbatch may be a script that starts the real one.
+        # No session of its own: what is in another one than this process may be taken for what a dead launcher has left.
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env={**environment}, start_new_session=True
+            *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env={**environment}, process_group=0
         )
     except OSError as error:
         return NOT_FOUND, "", f"{command[0]}: {error.strerror}"

@@ -1,0 +1,79 @@
+"""An event loop ends whatever is under way when its main task is over, and nothing of it stays."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flexmpi import event_loop
+
+PROGRAM = """
+import asyncio, sys
+from flexmpi import event_loop
+
+async def start():
+    await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", sys.argv[2], stdin=-1, stdout=-1, stderr=-1)
+
+async def main():
+    task = asyncio.create_task(start())
+    for _ in range(int(sys.argv[1])):
+        await asyncio.sleep(0)
+    return "over"
+
+print(event_loop.run(main()))
+"""
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_it_ends_while_a_process_is_being_started_which_ends_too(turns: int, tmp_path: Path) -> None:
+    """``asyncio.run`` waits for ever here."""
+    mark = str(tmp_path / "mark")
+    command = [sys.executable, "-c", PROGRAM, str(turns), mark]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert (ended.stdout, ended.stderr) == ("over\n", "")
+    assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if mark in _text(path)]
+
+
+def test_what_tasks_start_while_they_end_is_ended_too() -> None:
+    ended: list[str] = []
+
+    async def wait(name: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(name)
+            if name == "first":
+                tasks.append(asyncio.create_task(wait("second")))
+                await asyncio.sleep(0)
+
+    async def main() -> None:
+        tasks.append(asyncio.create_task(wait("first")))
+        await asyncio.sleep(0)
+
+    tasks: list[asyncio.Task[None]] = []
+    event_loop.run(main())
+    assert ended == ["first", "second"]
+
+
+def test_an_error_of_the_main_task_is_raised_and_the_others_are_ended() -> None:
+    async def fail() -> None:
+        other = asyncio.create_task(asyncio.Event().wait())
+        other.add_done_callback(lambda task: ended.append(task.cancelled()))
+        await asyncio.sleep(0)
+        raise ValueError("of its own")
+
+    ended: list[bool] = []
+    with pytest.raises(ValueError, match="of its own"):
+        event_loop.run(fail())
+    assert ended == [True]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
