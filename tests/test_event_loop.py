@@ -42,34 +42,43 @@ def test_what_tasks_start_while_they_end_is_ended_too() -> None:
     ended: list[str] = []
 
     async def wait(name: str) -> None:
+        begins[name].set()
         try:
             await asyncio.Event().wait()
         finally:
             ended.append(name)
             if name == "first":
-                tasks.append(asyncio.create_task(wait("second")))
-                await asyncio.sleep(0)
+                await begin("second")
 
-    async def main() -> None:
-        tasks.append(asyncio.create_task(wait("first")))
-        await asyncio.sleep(0)
+    async def begin(name: str) -> None:
+        begins[name] = asyncio.Event()
+        tasks.append(asyncio.create_task(wait(name)))
+        await begins[name].wait()
 
-    tasks: list[asyncio.Task[None]] = []
-    event_loop.run(main())
+    tasks, begins = list[asyncio.Task[None]](), dict[str, asyncio.Event]()
+    event_loop.run(begin("first"))
     assert ended == ["first", "second"]
 
 
-def test_an_error_of_the_main_task_is_raised_and_the_others_are_ended() -> None:
+def test_an_error_of_the_main_task_is_raised_when_the_others_have_ended() -> None:
+    async def wait() -> None:
+        try:
+            begun.set()
+            await asyncio.Event().wait()
+        finally:
+            ended.append(asyncio.all_tasks() - {asyncio.current_task()})
+
     async def fail() -> None:
-        other = asyncio.create_task(asyncio.Event().wait())
-        other.add_done_callback(lambda task: ended.append(task.cancelled()))
-        await asyncio.sleep(0)
+        other = asyncio.create_task(wait())
+        await begun.wait()
+        assert not other.done()
         raise ValueError("of its own")
 
-    ended: list[bool] = []
+    begun, ended = asyncio.Event(), list[object]()
     with pytest.raises(ValueError, match="of its own"):
         event_loop.run(fail())
-    assert ended == [True]
+    (beside,) = ended
+    assert beside, "while the main task was still there"
 
 
 def _text(path: Path) -> str:

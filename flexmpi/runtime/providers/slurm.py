@@ -102,6 +102,7 @@ class SlurmProvider:
             "--exact",
             f"--cpus-per-task={self._allocation.cores[node]}",
         ]
+        # As Slurm's commands: not of another session than this process, where it would be taken for what a launcher has left.
         self._steps[node] = await asyncio.create_subprocess_exec(
             *step, *launcher_command(), "--node", node, stdin=DEVNULL, env={**environment}, process_group=0
         )
