@@ -28,14 +28,19 @@ def multiprocessed(start: Start, how: str) -> tuple[Application, set[Path]]:
     application = start("-q", "-n2", "--interval=0.05s", PROGRAMS / "multiprocessed.py", how)
     application.wait_for("loop")
     made = of_multiprocessing() - before
-    assert made and list(application.folder.glob("pymp-*"))
+    assert made and sockets(application)
     return application, made
+
+
+def sockets(application: Application) -> list[Path]:
+    """Return the Unix sockets of multiprocessing that are bound."""
+    return list(application.folder.rglob("listener-*"))
 
 
 def sees_gone(application: Application, made: set[Path]) -> None:
     application.wait_until_gone()
     wait_until(lambda: not made & of_multiprocessing(), what="semaphores and shared memory are gone", limit_s=20)
-    wait_until(lambda: not list(application.folder.glob("pymp-*")), what="temporary folders are gone", limit_s=20)
+    wait_until(lambda: not sockets(application), what="sockets are gone", limit_s=20)
 
 
 @pytest.mark.parametrize("how", ["fork", "spawn", "forkserver"])
@@ -46,6 +51,16 @@ def test_after_ctrl_c_nothing_of_the_programs_own_multiprocessing_stays(start: S
     told = [line for line in errors.splitlines() if line.startswith("flexmpi: error: ")]
     assert (status, told) == (130, ["flexmpi: error: ended by SIGINT"])
     sees_gone(application, made)
+
+
+def test_what_multiprocessing_makes_while_the_job_is_ended_goes_too(start: Start, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(NEW_MANAGERS)
+    application = start("-q", "-n2", script)
+    wait_until(lambda: len(sockets(application)) > 4, what="managers are started")
+    os.killpg(application.process.pid, signal.SIGINT)
+    assert application.finish()[0] == 130
+    application.wait_until_gone()
 
 
 def test_when_the_supervisor_is_killed_nothing_of_the_programs_own_multiprocessing_stays(start: Start) -> None:
@@ -74,4 +89,13 @@ with flexmpi.session() as flex:
     subprocess.run(["sh", "-c", "sleep 1000 & setsid sleep 1000 &"], check=True)
     for _ in flex.iterate(10**9):
         time.sleep(0.001)
+"""
+
+NEW_MANAGERS = """
+import multiprocessing
+import flexmpi
+with flexmpi.session() as flex:
+    managers = []
+    for _ in flex.iterate(10**9):
+        managers = managers[-2:] + [multiprocessing.Manager()]
 """

@@ -42,7 +42,6 @@ from flexmpi.runtime.launcher.window import Window
 from flexmpi.runtime.launcher.world import NO_SIGNALS, RunningSet
 from flexmpi.runtime.machine import processes
 from flexmpi.runtime.machine.energy import POWERCAP
-from flexmpi.runtime.machine.multiprocess import remove_folders, socket_folders_of
 from flexmpi.runtime.machine.processes import SOCKET_NAME
 from flexmpi.runtime.machine.tasks import Tasks
 
@@ -286,11 +285,9 @@ class Launcher:
         for process_set in self._process_sets.values():
             process_set.kill()
         await self._tasks.ended(limit_s=END_LIMIT_S)
-        folders = socket_folders_of(processes.descendants(os.getpid()))
         patient_until = time.monotonic() + processes.CLEAR_LIMIT_S
         while processes.end_descendants(at_once=time.monotonic() > patient_until):
             await asyncio.sleep(0.01)
-        remove_folders(folders)
         _remove(self._folder)
         self._clear_up()
 

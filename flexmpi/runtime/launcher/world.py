@@ -12,7 +12,7 @@ import shutil
 import time
 from asyncio import StreamReader
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,6 @@ from flexmpi.runtime.launcher.mpi_starter import find_starter
 from flexmpi.runtime.launcher.output import LineReader, TerminationNotice
 from flexmpi.runtime.launcher.warm_worlds import WarmParent, WarmWorld
 from flexmpi.runtime.machine import processes
-from flexmpi.runtime.machine.multiprocess import remove_folders, socket_folders_of
 from flexmpi.runtime.machine.tasks import Tasks
 
 STREAMS = ("stdout", "stderr")
@@ -99,7 +98,6 @@ class RunningSet:
         self._send_output = send_output
         self._on_start = on_start
         self._forwarding = Tasks(on_failure)
-        self._socket_folders: set[Path] = set()
         self._process: Process | None = None
         self._world: WarmWorld | None = None
         self._killed = False
@@ -132,18 +130,13 @@ class RunningSet:
         except OSError as error:
             return End(127, error=f"{error.strerror}: {error.filename}" if error.filename else str(error))
         finally:
-            remove_folders(self._socket_folders)
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def kill(self) -> None:
         """End all its processes at once; `run` then returns."""
         self._killed = True
         living = [pid for pid in self.pids if self._process is None or self._process.returncode is None]
-        self._end([*living, *(child for pid in living for child in processes.descendants(pid))])
-
-    def _end(self, pids: Collection[int]) -> None:
-        self._socket_folders |= socket_folders_of(pids)
-        processes.end(pids)
+        processes.end([*living, *(child for pid in living for child in processes.descendants(pid))])
 
     async def _run(self, order: Message, socket: Path, warm: WarmParent | None) -> End:
         outputs = [(rank, name) for rank in range(order["ranks"]) for name in STREAMS]
@@ -203,7 +196,7 @@ class RunningSet:
         patient_until = time.monotonic() + processes.CLEAR_LIMIT_S
         while left := self._left_overs():
             if time.monotonic() < patient_until:
-                self._end(left)
+                processes.end(left)
             else:
                 processes.kill(left)
             await asyncio.sleep(0.01)

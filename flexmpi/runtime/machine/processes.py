@@ -13,8 +13,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from flexmpi.runtime.machine.multiprocess import is_tracker
-
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 LONGEST_TEMPORARY_PATH = 70
@@ -24,6 +22,11 @@ SOCKET_NAME = "ranks.sock"
 """The node launcher's Unix socket, in its folder; all that it starts has the path in its environment."""
 SHARED_MEMORY = Path("/dev/shm")
 SHARED_MEMORY_NAMES = ("mpich_shm_*", "ucx_shm_posix_*")
+RESOURCE_TRACKER = b"resource_tracker import main"
+"""
+In the command line of the processes of Python's ``multiprocessing``, and of libraries made after it, that remove its semaphores
+and shared memory as soon as they serve nobody any more.
+"""
 CLEAR_LIMIT_S = 3.0
 """How long the processes of a program that clear up behind its others may take."""
 
@@ -87,6 +90,11 @@ def _send(number: signal.Signals, pids: Iterable[int]) -> None:
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
+
+
+def is_tracker(command_line: bytes) -> bool:
+    """Tell a resource tracker by its command line, as /proc shows it."""
+    return RESOURCE_TRACKER in command_line
 
 
 def end(pids: Iterable[int]) -> None:

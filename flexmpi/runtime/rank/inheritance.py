@@ -10,9 +10,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
     from importlib.abc import Loader
 
 OWN = "FLEXMPI_"
+MPI4PY, MULTIPROCESSING = "mpi4py.MPI", "multiprocessing.process"
 PYTHONS = frozenset((signal.SIGPIPE, signal.SIGXFSZ))
 """Signals that every Python ignores, and lets the children of ``subprocess`` not ignore."""
+SOCKETS = "multiprocessing"
+"""The folder of the Unix sockets of ``multiprocessing``, in that of the process set."""
 UNCATCHABLE = frozenset((signal.SIGKILL, signal.SIGSTOP))
 
 told: dict[str, str] = {}
@@ -48,6 +52,8 @@ def settle() -> None:
     for file in open_files():
         keep_from_children(file)
     os.register_at_fork(before=_before_fork, after_in_parent=_unblock, after_in_child=_after_fork)
+    if MULTIPROCESSING in sys.modules:
+        _keep_sockets_in_own_folder(sys.modules[MULTIPROCESSING])
     sys.meta_path.insert(0, _Watch())
 
 
@@ -161,29 +167,52 @@ def _after_fork() -> None:
 
 
 class _Watch:
-    """Sees the program import ``mpi4py.MPI``, which initialises MPI unless the program does that itself later."""
+    """Sees the program import what is to be looked after.
+
+    That is ``mpi4py.MPI``, which initialises MPI unless the program does that itself later, and ``multiprocessing``.
+    """
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Find the module as the other finders do, and see it executed."""
-        if name != "mpi4py.MPI":
+        if name not in (MPI4PY, MULTIPROCESSING):
             return None
         # Before mpi4py looks which MPI there is, and loads that.
-        before = open_files()
+        executed = _mpi_executed(open_files()) if name == MPI4PY else _keep_sockets_in_own_folder
         specs = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
         spec = next((spec for spec in specs if spec is not None), None)
         if spec is not None and spec.loader is not None:
-            _see_executed(spec.loader, before)
+            _see_executed(spec.loader, executed)
         return spec
 
 
-def _see_executed(loader: Loader, before: set[int]) -> None:
+def _see_executed(loader: Loader, executed: Callable[[ModuleType], None]) -> None:
     execute = loader.exec_module
 
     def execute_and_look(module: ModuleType) -> None:
         execute(module)
+        executed(module)
+
+    loader.exec_module = execute_and_look  # type: ignore[method-assign]
+
+
+def _mpi_executed(before: set[int]) -> Callable[[ModuleType], None]:
+    def look(module: ModuleType) -> None:
         if module.Is_initialized():
             mpi_is_initialised(opened=open_files() - before)
 
-    loader.exec_module = execute_and_look  # type: ignore[method-assign]
+    return look
+
+
+def _keep_sockets_in_own_folder(multiprocessing: ModuleType) -> None:
+    """Have the Unix sockets of ``multiprocessing`` in the process set's folder, which goes with it, however it ends.
+
+    In a folder that ``multiprocessing`` makes they would stay when all processes are killed. Children, of every start method,
+    inherit this.
+    """
+    folder = Path(told["FLEXMPI_OUTPUT"]) / SOCKETS
+    # Where it cannot be made the program has its import all the same.
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        multiprocessing.current_process()._config["tempdir"] = str(folder)

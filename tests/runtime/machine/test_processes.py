@@ -209,3 +209,17 @@ def test_a_folder_is_made_where_a_socket_fits(tmp_path: Path, monkeypatch: pytes
         assert made.stat().st_mode & 0o777 == 0o700
         made.rmdir()
     short.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("line", "tracker"),
+    [
+        (b"python\0-B\0-c\0from multiprocessing.resource_tracker import main;main(35)\0", True),
+        (b"python\0-c\0from joblib.externals.loky.backend.resource_tracker import main; main(8, False)\0", True),
+        (b"python\0resource_tracker.py\0", False),
+        (b"python\0-c\0from multiprocessing.spawn import spawn_main; spawn_main(tracker_fd=5)\0", False),
+        (b"", False),
+    ],
+)
+def test_a_resource_tracker_is_told_by_its_command_line(line: bytes, tracker: bool) -> None:
+    assert processes.is_tracker(line) == tracker
