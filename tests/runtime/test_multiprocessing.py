@@ -53,10 +53,15 @@ def test_after_ctrl_c_nothing_of_the_programs_own_multiprocessing_stays(start: S
     sees_gone(application, made)
 
 
-def test_what_multiprocessing_makes_while_the_job_is_ended_goes_too(start: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize("imported_by", ["the program", "Python's start"])
+def test_what_multiprocessing_makes_while_the_job_is_ended_goes_too(
+    start: Start, tmp_path: Path, imported_by: str
+) -> None:
     script = tmp_path / "script.py"
     script.write_text(NEW_MANAGERS)
-    application = start("-q", "-n2", script)
+    if imported_by == "Python's start":
+        (tmp_path / "sitecustomize.py").write_text("import multiprocessing.process\n")
+    application = start("-q", "-n2", script, environment={"PYTHONPATH": str(tmp_path)})
     wait_until(lambda: len(sockets(application)) > 4, what="managers are started")
     os.killpg(application.process.pid, signal.SIGINT)
     assert application.finish()[0] == 130
