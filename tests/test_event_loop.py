@@ -16,21 +16,26 @@ import asyncio, sys
 from flexmpi import event_loop
 
 async def start():
+    begun.set()
     await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", sys.argv[2], stdin=-1, stdout=-1, stderr=-1)
 
 async def main():
     task = asyncio.create_task(start())
+    await begun.wait()
     for _ in range(int(sys.argv[1])):
-        await asyncio.sleep(0)
+        turned = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(turned.set_result, None)
+        await turned
     return "over"
 
+begun = asyncio.Event()
 print(event_loop.run(main()))
 """
 
 
 @pytest.mark.parametrize("turns", range(6))
 def test_it_ends_while_a_process_is_being_started_which_ends_too(turns: int, tmp_path: Path) -> None:
-    """``asyncio.run`` waits for ever here."""
+    """``asyncio.run`` waits for ever where it is over as soon as the start has begun."""
     mark = str(tmp_path / "mark")
     command = [sys.executable, "-c", PROGRAM, str(turns), mark]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)

@@ -6,15 +6,19 @@ What else is left behind is checked by the `start` fixture.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from flexmpi.runtime.machine.processes import LONGEST_TEMPORARY_PATH
 from tests.applications import PROGRAMS, Application, command_line, wait_until
 
 Start = Callable[..., Application]
+LONGEST_SOCKET_PATH = 107
 
 
 def of_multiprocessing() -> set[Path]:
@@ -68,6 +72,26 @@ def test_what_multiprocessing_makes_while_the_job_is_ended_goes_too(
     application.wait_until_gone()
 
 
+@pytest.mark.parametrize("longer", [0, 1], ids=["as long as it may be", "longer than that"])
+def test_a_socket_of_multiprocessing_fits_whatever_the_temporary_folder_is(
+    start: Start, tmp_path: Path, longer: int
+) -> None:
+    short = tempfile.mkdtemp(prefix="fx-", dir="/tmp")
+    wanted = Path(short, "x" * (LONGEST_TEMPORARY_PATH + longer - len(short) - 1))
+    wanted.mkdir()
+    script = tmp_path / "script.py"
+    script.write_text(ONE_MANAGER)
+    try:
+        status, printed, errors = start("-q", "-n1", script, environment={"TMPDIR": str(wanted)}).finish()
+        assert (status, errors, list(wanted.iterdir())) == (0, "", [])
+    finally:
+        shutil.rmtree(short)
+    address = Path(printed.strip())
+    assert address.is_relative_to("/tmp" if longer else wanted)
+    # Node and process set have one digit each here, and may have five.
+    assert len(str(address)) + 2 * 4 <= LONGEST_SOCKET_PATH
+
+
 def test_when_the_supervisor_is_killed_nothing_of_the_programs_own_multiprocessing_stays(start: Start) -> None:
     application, made = multiprocessed(start, "spawn")
     application.process.kill()
@@ -103,4 +127,11 @@ with flexmpi.session() as flex:
     managers = []
     for _ in flex.iterate(10**9):
         managers = managers[-2:] + [multiprocessing.Manager()]
+"""
+
+ONE_MANAGER = """
+import multiprocessing
+import flexmpi
+with flexmpi.session() as flex, multiprocessing.Manager() as manager:
+    print(manager.address)
 """

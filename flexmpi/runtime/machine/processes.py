@@ -15,8 +15,11 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
-LONGEST_TEMPORARY_PATH = 70
-"""A Unix socket's path has at most 107 bytes, the part inside this folder included."""
+LONGEST_TEMPORARY_PATH = 50
+"""
+A Unix socket's path has at most 107 bytes. The longest is that of a program's ``multiprocessing``: with five digits for the node
+and the process set ``/flexmpi-xxxxxxxx/NNNNN/pset-NNNNN/mp/listener-xxxxxxxx``.
+"""
 FOLDER_PREFIX = "flexmpi-"
 SOCKET_NAME = "ranks.sock"
 """The node launcher's Unix socket, in its folder; all that it starts has the path in its environment."""

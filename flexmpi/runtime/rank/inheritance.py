@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -28,8 +29,8 @@ OWN = "FLEXMPI_"
 MPI4PY, MULTIPROCESSING = "mpi4py.MPI", "multiprocessing.process"
 PYTHONS = frozenset((signal.SIGPIPE, signal.SIGXFSZ))
 """Signals that every Python ignores, and lets the children of ``subprocess`` not ignore."""
-SOCKETS = "multiprocessing"
-"""The folder of the Unix sockets of ``multiprocessing``, in that of the process set."""
+SOCKETS = "mp"
+"""The folder of the Unix sockets of ``multiprocessing``, in that of the process set; short, for their paths must be."""
 UNCATCHABLE = frozenset((signal.SIGKILL, signal.SIGSTOP))
 
 told: dict[str, str] = {}
@@ -179,7 +180,7 @@ class _Watch:
         if name not in (MPI4PY, MULTIPROCESSING):
             return None
         # Before mpi4py looks which MPI there is, and loads that.
-        executed = _mpi_executed(open_files()) if name == MPI4PY else _keep_sockets_in_own_folder
+        executed = partial(_mpi_executed, before=open_files()) if name == MPI4PY else _keep_sockets_in_own_folder
         specs = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
         spec = next((spec for spec in specs if spec is not None), None)
         if spec is not None and spec.loader is not None:
@@ -197,16 +198,13 @@ def _see_executed(loader: Loader, executed: Callable[[ModuleType], None]) -> Non
     loader.exec_module = execute_and_look  # type: ignore[method-assign]
 
 
-def _mpi_executed(before: set[int]) -> Callable[[ModuleType], None]:
-    def look(module: ModuleType) -> None:
-        if module.Is_initialized():
-            mpi_is_initialised(opened=open_files() - before)
-
-    return look
+def _mpi_executed(module: ModuleType, *, before: set[int]) -> None:
+    if module.Is_initialized():
+        mpi_is_initialised(opened=open_files() - before)
 
 
 def _keep_sockets_in_own_folder(multiprocessing: ModuleType) -> None:
-    """Have the Unix sockets of ``multiprocessing`` in the process set's folder, which goes with it, however it ends.
+    """Have the Unix sockets of ``multiprocessing`` in the process set's folder, which its launcher removes.
 
     In a folder that ``multiprocessing`` makes they would stay when all processes are killed. Children, of every start method,
     inherit this.
