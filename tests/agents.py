@@ -25,6 +25,7 @@ from flexmpi.protocol.messages import (
     Failed,
     FromAgent,
     FromSupervisor,
+    Held,
     Refused,
     Register,
     Registered,
@@ -153,3 +154,7 @@ class ScriptedAgent:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def held(nodes: Held) -> dict[str, int]:
+    return {one.node: one.ranks for one in nodes}
