@@ -109,17 +109,28 @@ class Cluster:
         def idle() -> bool:
             return set(self.node_states().values()) == {"idle"} and not self.run("squeue", "--noheader")
 
-        wait_until(idle, what=f"{len(self.nodes)} nodes are idle and no job is left", limit_s=limit_s)
+        try:
+            wait_until(idle, what=f"{len(self.nodes)} nodes are idle and no job is left", limit_s=limit_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.run('sinfo', '--Node', '--long')}{self.run('squeue')}") from None
 
     def configure(self, more: str = "", *, says: str) -> None:
-        """Have a further line in Slurm's configuration, or none, and wait until ``scontrol show config`` says this."""
-        (self.folder / "slurm.conf").write_text(f"{self._configuration}{more}\n")
-        self.run("scontrol", "reconfigure")
-        wait_until(
-            lambda: says in " ".join(self.run("scontrol", "show", "config").split()),
-            what=f"Slurm says {says}",
-            limit_s=LIMIT_S,
-        )
+        """Have a further line in Slurm's configuration, or none, and see that ``scontrol show config`` says this.
+
+        All daemons are started anew. ``scontrol reconfigure`` does not wait for those of the nodes: one would read the
+        file while it is written the next time, and end, or run a job by what was there before.
+        """
+        self.restart_with({"slurm.conf": f"{self._configuration}{more}\n"})
+        shown = " ".join(self.run("scontrol", "show", "config").split())
+        assert says in shown, shown
+
+    def restart_with(self, files: dict[str, str]) -> None:
+        """End slurmctld and every node's slurmd in order, write files, by their names, and start all; jobs go on meanwhile."""
+        for daemon in ("slurmctld", *self.nodes):
+            self.kill(daemon, signal.SIGTERM)
+        for name, text in files.items():
+            (self.folder / name).write_text(text)
+        self.up()
 
     def cancel_all(self) -> None:
         """Cancel this user's jobs and wait until none is left; nodes are not idle in Slurm's words where they are reserved."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,19 +26,15 @@ def unlike(slurm_here: None) -> Iterator[Cluster]:
     """Six nodes: two with one FPGA each, two with two of another kind, one with twice the CPUs and memory."""
     cluster = Cluster(f"--nodes={NODES}", "--cores=4")
     try:
-        path = cluster.folder / "slurm.conf"
+        shipped = (cluster.folder / "slurm.conf").read_text()
         text = "GresTypes=fpga\n" + re.sub(
-            rf"(NodeName={LARGE} .*)CPUs=4 RealMemory=1000", r"\1CPUs=8 RealMemory=2000", path.read_text()
+            rf"(NodeName={LARGE} .*)CPUs=4 RealMemory=1000", r"\1CPUs=8 RealMemory=2000", shipped
         )
         for node, gres in GRES.items():
             text = re.sub(rf"(NodeName={node} .*)", rf"\1 Gres=fpga:{gres}", text)
         kinds = [(node, *gres.split(":")) for node, gres in GRES.items()]
         lines = [f"NodeName={node} Name=fpga Type={kind} Count={count}\n" for node, kind, count in kinds]
-        (cluster.folder / "gres.conf").write_text("".join(lines))
-        path.write_text(text)
-        for daemon in ("slurmctld", *cluster.nodes):
-            cluster.kill(daemon, signal.SIGTERM)
-        cluster.up()
+        cluster.restart_with({"gres.conf": "".join(lines), "slurm.conf": text})
         yield cluster
     finally:
         cluster.close()
