@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from flexmpi import event_loop
+from tests.applications import wait_until
 
 PROGRAM = """
 import asyncio, sys
@@ -17,7 +18,13 @@ from flexmpi import event_loop
 
 async def start():
     begun.set()
-    await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", sys.argv[2], stdin=-1, stdout=-1, stderr=-1)
+    command = [sys.executable, "-c", "import signal; signal.pause()", sys.argv[2]]
+    process = await asyncio.create_subprocess_exec(*command, stdin=-1, stdout=-1, stderr=-1)
+    try:
+        await process.wait()
+    finally:
+        process.kill()
+        await process.wait()
 
 async def main():
     task = asyncio.create_task(start())
@@ -40,7 +47,7 @@ def test_it_ends_while_a_process_is_being_started_which_ends_too(turns: int, tmp
     command = [sys.executable, "-c", PROGRAM, str(turns), mark]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     assert (ended.stdout, ended.stderr) == ("over\n", "")
-    assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if mark in _text(path)]
+    wait_until(lambda: not any(mark in _text(path) for path in Path("/proc").glob("[0-9]*/cmdline")), what="it is gone")
 
 
 def test_what_tasks_start_while_they_end_is_ended_too() -> None:
