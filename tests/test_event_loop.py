@@ -18,7 +18,7 @@ from flexmpi import event_loop
 
 async def start():
     begun.set()
-    command = [sys.executable, "-c", "import signal; signal.pause()", sys.argv[2]]
+    command = [sys.executable, "-c", "import signal; signal.alarm(120); signal.pause()", sys.argv[2]]
     process = await asyncio.create_subprocess_exec(*command, stdin=-1, stdout=-1, stderr=-1)
     try:
         await process.wait()
