@@ -15,6 +15,12 @@ NAMES = "FLEXMPI_NAMES"
 SIGNALS = "FLEXMPI_SIGNALS"
 """The signals that the user's environment ignores and blocks."""
 
+RANK_NAMES = ("PMI_RANK", "PMIX_RANK")
+"""The variables by which ``mpiexec`` tells a rank its number: Hydra's, PRRTE's."""
+
+COMPUTES = b"\0flexmpi computes\0\n"
+"""What a rank of a successor writes into its pipes where it begins to compute."""
+
 
 def names_as_text(names: Iterable[str]) -> str:
     """Return names of variables as one text."""
