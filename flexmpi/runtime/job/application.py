@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass
@@ -11,6 +11,12 @@ class Application:
 
     Attributes
     ----------
+    no_successor
+        Why no world can take over from it, where one has failed in its own program.
+    outputs
+        The paths of the files that go on over its worlds.
+    in_common
+        Those of the files that it was warned of, for two worlds had them open.
     maximum
         The largest number of iterations of the loop; a program that converges ends it earlier.
     """
@@ -21,3 +27,6 @@ class Application:
     digest: int | None = None
     objects: tuple[str, ...] = ()
     finished: bool = False
+    no_successor: str | None = None
+    outputs: set[str] = field(default_factory=set)
+    in_common: set[str] = field(default_factory=set)

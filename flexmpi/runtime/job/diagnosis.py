@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from flexmpi.protocol.handover import WrittenFile
 from flexmpi.runtime.job.reconfiguration import Reconfiguration, Stage
 from flexmpi.runtime.job.roster import RankId, Roster
 
@@ -53,6 +54,17 @@ def difference(newcomer: Sequence[str], application: Sequence[str]) -> str:
         f"a new rank declared {len(newcomer)} objects, the application {len(application)}; "
         "every rank must declare the same objects before the loop"
     )
+
+
+def files_in_common(files: Iterable[WrittenFile], *, warned: set[str]) -> list[str]:
+    """Return what to say of files that two worlds have open for writing, once of each; those are added to ``warned``."""
+    new = {file.path: file for file in files if file.path not in warned}
+    warned.update(new)
+    return [
+        f"{f'{file.line}: ' if file.line else ''}{path} is opened for writing in a successor while its predecessor has it "
+        "open for writing; use flex.output or flex.exclusive"
+        for path, file in new.items()
+    ]
 
 
 def in_context(why: str, current: Reconfiguration | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from flexmpi.cluster.platform import Node, ScheduledChange
 from flexmpi.numerals import LONGEST, whole_number
@@ -76,6 +77,8 @@ class JobOptions:
         The user's, by which text commands from other machines are signed; None where there is none.
     listen_open
         Text commands are taken from anybody.
+    quiet, verbose
+        Whether the application's own output alone is shown, or also what its successors print before they compute.
     report, report_in_seconds
         Where the monitoring service reports to, and in which unit.
     io_controlled
@@ -97,6 +100,10 @@ class JobOptions:
         What the job does by itself (None: what the schedule says), and whether it only says what it would do.
     watts
         Declared power of a node, idle and for each busy core: by alias, or under the empty name for all others.
+    change
+        How ranks change: by handover to another world, or by joining worlds.
+    blocks
+        Where rows lie with handovers: in files of their node, or in the private memory of ranks.
     warm
         Whether nodes keep a process that has imported what a rank needs, and forks ranks that are started later.
     grant_timeout_s, grant_retries
@@ -114,6 +121,7 @@ class JobOptions:
     listen_open: bool = False
     identifier: int = 0
     quiet: bool = False
+    verbose: bool = False
     schedule: tuple[ScheduledChange, ...] = ()
     report: Address | None = None
     report_in_seconds: bool = False
@@ -129,6 +137,8 @@ class JobOptions:
     identity: Identity = Identity()
     agent: Path | None = None
     processes_per_node: int = 1
+    change: Literal["handover", "join"] = "join"
+    blocks: Literal["node", "private"] = "node"
     warm: bool = False
 
     @property

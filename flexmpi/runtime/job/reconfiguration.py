@@ -69,6 +69,8 @@ class Reconfiguration:
         The nodes that the agent gives with it, and those that are to have no rank afterwards.
     units
         The newcomers, as separately started worlds in the order in which they will be ranks among each other.
+    succeeding
+        The ranks of a successor that there were not as many of before; None where ranks join.
     places
         The newcomers' places among the ranks of the transition.
     started
@@ -100,6 +102,7 @@ class Reconfiguration:
     vacated: tuple[str, ...] = ()
     stage: Stage = Stage.QUEUED
     units: list[list[RankId]] = field(default_factory=list)
+    succeeding: list[RankId] | None = None
     places: tuple[int, ...] = ()
     leaving: tuple[int, ...] = ()
     parking: tuple[int, ...] = ()
@@ -124,6 +127,11 @@ class Reconfiguration:
     def newcomers(self) -> list[RankId]:
         """The ranks that join, in the order they will have."""
         return [rank for unit in self.units for rank in unit]
+
+    @property
+    def added(self) -> list[RankId]:
+        """The ranks that there were not before, or not as many of on their nodes."""
+        return self.newcomers if self.succeeding is None else self.succeeding
 
     @property
     def at_once(self) -> bool:

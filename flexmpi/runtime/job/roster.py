@@ -42,11 +42,37 @@ class RankId(NamedTuple):
 
 @dataclass(frozen=True)
 class ProcessSet:
-    """The ranks of one application on one node that one ``mpiexec`` started."""
+    """The ranks of one application that one ``mpiexec`` started.
+
+    Attributes
+    ----------
+    number
+        Its number in the job.
+    places
+        The node of each rank; those of a node follow each other.
+    """
 
     number: int
-    node: str
-    size: int
+    places: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """How many ranks it has."""
+        return len(self.places)
+
+    @property
+    def node(self) -> str:
+        """The node on which its ``mpiexec`` runs."""
+        return self.places[0]
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Its nodes, each once, in the order of its ranks."""
+        return tuple(dict.fromkeys(self.places))
+
+    def numbers_on(self, node: str) -> list[int]:
+        """Return its rank numbers on a node."""
+        return [number for number, place in enumerate(self.places) if place == node]
 
     @property
     def ranks(self) -> list[RankId]:
@@ -96,11 +122,11 @@ class Roster:
     retired: set[RankId] = field(default_factory=set)
     pids: dict[RankId, int] = field(default_factory=dict)
     _started: int = 0
-    _ended: dict[int, str] = field(default_factory=dict)
+    _ended: dict[int, ProcessSet] = field(default_factory=dict)
 
-    def add(self, node: str, size: int) -> ProcessSet:
-        """Take in a process set that is being started."""
-        pset = ProcessSet(self._started, node, size)
+    def add(self, places: Sequence[str]) -> ProcessSet:
+        """Take in a process set that is being started; its ranks are to be at these places, nodes by their names."""
+        pset = ProcessSet(self._started, tuple(places))
         self._started += 1
         self.psets[pset.number] = pset
         return pset
@@ -108,7 +134,7 @@ class Roster:
     def remove(self, number: int) -> ProcessSet:
         """Take out a process set that has ended."""
         pset = self.psets.pop(number)
-        self._ended[number] = pset.node
+        self._ended[number] = pset
         self.prepared.discard(number)
         for rank in pset.ranks:
             self.waiting.pop(rank, None)
@@ -119,8 +145,8 @@ class Roster:
 
     def node_of(self, rank: RankId) -> str:
         """Return the name of the node a rank lives on; its process set may just have ended."""
-        pset = self.psets.get(rank.pset)
-        return self._ended[rank.pset] if pset is None else pset.node
+        pset = self.psets.get(rank.pset) or self._ended[rank.pset]
+        return pset.places[rank.local_rank]
 
     def stays(self, number: int, *, leaving: Collection[int]) -> bool:
         """Whether a process set has a member that is not among these rank numbers."""
@@ -190,9 +216,16 @@ class Roster:
         # Who has joined is kept by its members; nobody waits on a node that all have left.
         self.prepared.difference_update(rank.pset for rank in self.members)
         left = {self.node_of(rank) for rank in gone} - self.occupied().keys()
-        self.prepared = {number for number in self.prepared if self.psets[number].node not in left}
+        self.prepared = {number for number in self.prepared if left.isdisjoint(self.psets[number].nodes)}
         for rank in self.members:
             self.waiting.pop(rank, None)
+
+    def succeed(self, ranks: Sequence[RankId]) -> None:
+        """Let other ranks be the members: those of a successor that computes from now on."""
+        self.retired.update(self.members)
+        self.members = list(ranks)
+        self.retired.difference_update(ranks)
+        self.prepared.difference_update(rank.pset for rank in ranks)
 
     def dismiss(self, node: str, *, most: int) -> None:
         """Keep no more prepared process sets of a node, of those with the last started first, than have ``most`` ranks."""
@@ -202,7 +235,7 @@ class Roster:
 
     def prepared_on(self, node: str) -> list[ProcessSet]:
         """Return the prepared process sets of a node, in the order of their start."""
-        return [self.psets[number] for number in sorted(self.prepared) if self.psets[number].node == node]
+        return [self.psets[number] for number in sorted(self.prepared) if node in self.psets[number].nodes]
 
     def unwanted(self) -> list[ProcessSet]:
         """Return the process sets that have no member and are not prepared for any."""
@@ -218,7 +251,7 @@ class Roster:
         outside = "a rank that had left" if rank in self.retired else "a joining rank"
         number = f"rank {self.members.index(rank)}" if rank in self.members else outside
         pid = f", pid {self.pids[rank]}" if rank in self.pids else ""
-        where = f"node {self.psets[rank.pset].node}" if rank.pset in self.psets else "a node that is gone"
+        where = f"node {self.node_of(rank)}" if rank.pset in self.psets else "a node that is gone"
         return f"{number} ({where}, process set {rank.pset}{pid})"
 
     def of_units(self, units: Sequence[Sequence[RankId]], positions: Iterable[int] | None) -> list[RankId]:

@@ -19,7 +19,7 @@ def node(name: str, *, speed: float | None = None) -> Node:
 def running(*sizes: int) -> Roster:
     """Return an application with one process set of each size, each on a node of its own: n0, n1, …"""
     roster = Roster(tuple(node(f"n{number}") for number in range(len(sizes))))
-    psets = [roster.add(f"n{number}", size) for number, size in enumerate(sizes)]
+    psets = [roster.add([f"n{number}"] * size) for number, size in enumerate(sizes)]
     roster.members = [rank for pset in psets for rank in pset.ranks]
     return roster
 
@@ -36,7 +36,7 @@ def test_members_whose_process_set_has_ended_are_on_no_node() -> None:
 
 def test_a_process_set_that_has_ended_before_its_ranks_are_known_to_have_left_was_on_its_node() -> None:
     roster = running(2, 1)
-    roster.prepared.add(roster.add("n1", 1).number)
+    roster.prepared.add(roster.add(["n1"]).number)
     roster.remove(1)
     assert roster.node_of(roster.members[2]) == "n1"
     assert (roster.stays(1, leaving=(2,)), roster.stays(1, leaving=()), roster.stays(0, leaving=(1, 2))) == (
@@ -50,7 +50,7 @@ def test_a_process_set_that_has_ended_before_its_ranks_are_known_to_have_left_wa
 
 def test_the_last_to_come_on_a_node_leave_first() -> None:
     roster = running(2, 2)
-    roster.change((), roster.add("n0", 1).ranks, (1,))
+    roster.change((), roster.add(["n0"]).ranks, (1,))
     assert roster.members == [RankId(0, 0), RankId(2, 0), RankId(0, 1), RankId(1, 0), RankId(1, 1)]
     assert roster.leavers({"n0": 2, "n1": 1}) == (1, 2, 4)
 
@@ -63,7 +63,7 @@ def test_ranks_park_while_their_process_set_has_a_member_left() -> None:
 
 def test_those_who_stay_keep_their_order_and_newcomers_take_their_places() -> None:
     roster = running(2, 2)
-    newcomers = roster.add("n1", 2).ranks
+    newcomers = roster.add(["n1"] * 2).ranks
     roster.waiting[newcomers[0]] = ASLEEP
     roster.change((0, 2), newcomers, (0, 4))
     assert roster.members == [RankId(2, 0), RankId(0, 1), RankId(2, 1), RankId(1, 1)]
@@ -116,7 +116,7 @@ def test_a_rank_is_named_by_its_present_number_and_its_process(change: tuple | N
 
 def test_ranks_outside_the_application_are_named_too() -> None:
     roster = running(1)
-    newcomer = roster.add("n0", 1).ranks[0]
+    newcomer = roster.add(["n0"]).ranks[0]
     assert roster.name(newcomer) == "a joining rank (node n0, process set 1)"
     assert roster.name(RankId(9, 0)) == "a joining rank (a node that is gone, process set 9)"
 
@@ -135,7 +135,7 @@ def test_every_member_has_one_number_whatever_joins_and_leaves(steps: list[tuple
         numbers = range(len(roster.members))
         leaving = data.draw(st.sets(st.sampled_from(numbers), max_size=len(numbers) - 1)) if len(numbers) > 1 else set()
         stay = [rank for number, rank in enumerate(roster.members) if number not in leaving]
-        newcomers = roster.add("n0", size).ranks
+        newcomers = roster.add(["n0"] * size).ranks
         places = data.draw(st.sets(st.integers(0, len(numbers) + size - 1), min_size=size, max_size=size).map(sorted))
         roster.change(sorted(leaving), newcomers, places)
         assert [rank for rank in roster.members if rank not in newcomers] == stay
@@ -147,10 +147,19 @@ def test_every_member_has_one_number_whatever_joins_and_leaves(steps: list[tuple
 
 def test_ranks_that_park_are_parting_until_they_sleep() -> None:
     roster = Roster(nodes=())
-    roster.add("n0", 3)
+    roster.add(["n0"] * 3)
     roster.members = [RankId(0, 0), RankId(0, 1), RankId(0, 2)]
     roster.change(leaving=(1, 2), newcomers=(), places=())
     assert roster.parting() == [RankId(0, 1), RankId(0, 2)]
     roster.waiting[RankId(0, 1)] = Waiting(loop=0, digest=0, objects=())
     assert roster.parting() == [RankId(0, 2)]
     assert roster.reusable("n0", 2) == [RankId(0, 1)]
+
+
+def test_a_successor_that_was_prepared_and_computes_is_prepared_no_more() -> None:
+    roster = running(2)
+    later = roster.add(["n0", "n0"])
+    roster.prepared.add(later.number)
+    roster.succeed(later.ranks)
+    roster.succeed(roster.add(["n0"]).ranks)
+    assert later in roster.unwanted(), "it is to end as others do"
