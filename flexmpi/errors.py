@@ -50,6 +50,10 @@ class UsageError(FlexMPIError):
     """A program calls the session in a way that has no meaning."""
 
 
+class NodeMemoryError(FlexMPIError):
+    """A node has no room for rows that are to lie there; says why."""
+
+
 class MembershipError(FlexMPIError):
     """Ranks could not join or leave; the application goes on without the change."""
 

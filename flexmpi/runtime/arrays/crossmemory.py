@@ -6,25 +6,19 @@ not let them (or they are on different machines) the bytes go as ordinary messag
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from mpi4py import MPI
 from numpy.typing import NDArray
 
+from flexmpi.runtime.arrays import process_memory
 from flexmpi.runtime.arrays.runs import Bytes, pieces
 
 SMALLEST_BYTES = 4 << 20
 """Shorter messages are the MPI library's: to agree on two parts takes four small ones more."""
-BOOT = Path("/proc/sys/kernel/random/boot_id")
-PID_NAMESPACE = Path("/proc/self/ns/pid")
 OFFER, TOLD = (1, 2), (3, 4)
 """Tags, each for what the sender and what the receiver of a run of bytes says of it."""
 
@@ -56,7 +50,7 @@ class _Transfer:
         """Copy this rank's part."""
         start, stop = self.parts()[0 if self.is_sent else 1]
         pid, address = int(self.theirs[1]), int(self.theirs[2])
-        if not _copied(self.run[start:stop], pid, address + start, write=self.is_sent):
+        if not process_memory.copied(self.run[start:stop], pid, address + start, write=self.is_sent):
             _denied.add(pid)
             self.failed[0] = 1
 
@@ -88,7 +82,12 @@ class CrossMemoryCopies:
         self._comm = comm
         runs = [*((*each, True) for each in sends), *((*each, False) for each in receives)]
         self._transfers = [
-            _Transfer(peer, run, is_sent, np.array([_memory(), os.getpid(), _address(run), len(runs)], dtype=np.int64))
+            _Transfer(
+                peer,
+                run,
+                is_sent,
+                np.array([_memory(), os.getpid(), process_memory.address_of(run), len(runs)], dtype=np.int64),
+            )
             for peer, run, is_sent in runs
         ]
         self._offers = [
@@ -118,55 +117,6 @@ _denied: set[int] = set()
 """Processes whose memory the kernel did not let this one reach; after one it is not tried again."""
 
 
-class _Vector(ctypes.Structure):
-    """A ``struct iovec``: where some bytes are, and how many."""
-
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-@cache
-def _calls() -> tuple[Any, Any] | None:
-    """Return ``process_vm_readv`` and ``process_vm_writev``, where the system has them."""
-    try:
-        library = ctypes.CDLL(None, use_errno=True)
-        read, write = library.process_vm_readv, library.process_vm_writev
-    except (AttributeError, OSError):
-        return None
-    vectors: list[Any] = [ctypes.POINTER(_Vector), ctypes.c_ulong]
-    for call in (read, write):
-        call.argtypes, call.restype = [ctypes.c_int, *vectors, *vectors, ctypes.c_ulong], ctypes.c_ssize_t
-    return read, write
-
-
-@cache
-def _processes() -> int:
-    """Return a number for the processes that know each other by their ids: of one kernel and one namespace; 0 where unknown."""
-    with suppress(OSError):
-        boot, namespace = BOOT.read_text().strip(), PID_NAMESPACE.stat().st_ino
-        return int.from_bytes(boot.replace("-", "").encode()[:7], "little") ^ namespace << 8 | 1
-    return 0
-
-
 def _memory() -> int:
-    """Return `_processes`, or 0 where this process reaches nobody's memory."""
-    return 0 if _calls() is None or _denied else _processes()
-
-
-def _address(run: Bytes) -> int:
-    return int(run.ctypes.data)
-
-
-def _copied(run: Bytes, pid: int, address: int, *, write: bool) -> bool:
-    """Write bytes into another process's memory, or read them from there; whether that was possible."""
-    calls = _calls()
-    assert calls is not None
-    call, done = calls[write], 0
-    while done < run.nbytes:
-        mine = _Vector(_address(run) + done, run.nbytes - done)
-        theirs = _Vector(address + done, run.nbytes - done)
-        # As many bytes as one call copies, 2 GB at most.
-        copied = call(pid, ctypes.byref(mine), 1, ctypes.byref(theirs), 1, 0)
-        if copied <= 0:
-            return False
-        done += copied
-    return True
+    """Return by which number processes know each other, or 0 where this one reaches nobody's memory."""
+    return 0 if not process_memory.possible() or _denied else process_memory.processes()

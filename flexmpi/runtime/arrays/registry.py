@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from flexmpi.errors import UsageError
 from flexmpi.runtime.arrays import redistribution, sharing
 from flexmpi.runtime.arrays.dense import DistributedArray, DistributedCSR, ReplicatedArray, RowSpace, State
 from flexmpi.runtime.arrays.distribution import Distribution, drop_leavers, expand_old
+from flexmpi.runtime.arrays.reservation import MakeRoom, reserve
 from flexmpi.runtime.job.places import Transition, members_places
 
 Object = DistributedArray | DistributedCSR | ReplicatedArray | State
@@ -73,20 +74,36 @@ class Registry:
         self._objects: dict[str | int, Object] = {}
         self._spaces: dict[int, RowSpace] = {}
         self._unshared: set[int] = set()
+        self._planned: Mapping[int, Distribution] = {}
+        self._make_room: MakeRoom = reserve
+        self.is_taken = True
 
-    def start(self, weights: Sequence[float], rank: int) -> None:
+    def start(self, weights: Sequence[float], rank: int, *, make_room: MakeRoom = reserve) -> None:
         """Make this a rank of a starting application: objects declared from now on have rows here."""
-        self.weights, self.rank = tuple(weights), rank
+        self.weights, self.rank, self._make_room = tuple(weights), rank, make_room
+
+    def succeed(self, planned: Mapping[int, Distribution]) -> None:
+        """Make this a rank of a successor: its rows are planned, and their data comes when it is taken."""
+        self._planned, self.is_taken = planned, False
+
+    def take_over(self) -> None:
+        """Be a rank that computes, whose data is here."""
+        self.is_taken = True
+        for space in self._spaces.values():
+            space.is_taken = True
+        self._unshared.clear()
 
     def space(self, rows: int, *, row_costs: NDArray[np.float64] | None = None) -> RowSpace:
         """Return the space of all objects with so many rows; the first of them may have its rows shared by cost."""
         if rows not in self._spaces:
-            distribution = None
-            if self.weights and row_costs is not None:
+            distribution = self._planned.get(rows)
+            if distribution is not None:
+                pass
+            elif self.weights and row_costs is not None:
                 distribution = Distribution.by_cost(row_costs, self.weights)
             elif self.weights:
                 distribution = Distribution.by_weight(rows, self.weights)
-            self._spaces[rows] = RowSpace(rows, distribution, self.rank)
+            self._spaces[rows] = RowSpace(rows, distribution, self.rank, self._make_room, self.is_taken)
         return self._spaces[rows]
 
     def add(self, name: str, declared: Object) -> None:
@@ -118,6 +135,36 @@ class Registry:
         """Take a state in; states are told apart by the order of their declaration."""
         self._objects[len(self._objects)] = state
 
+    @property
+    def objects(self) -> list[Object]:
+        """All objects, in the order of their declaration."""
+        return list(self._objects.values())
+
+    def take_unshared(self) -> list[RowSpace]:
+        """Return, once, the row spaces that are to be shared by the non-zeros of matrices declared since."""
+        rows, self._unshared = sorted(self._unshared), set()
+        return [self._spaces[count] for count in rows]
+
+    def balanced(self, space: RowSpace, weights: Sequence[float], comm: MPI.Intracomm) -> Distribution:
+        """Find out, with all ranks, how the rows of a row space are to be shared by weights, be it among other ranks."""
+        assert space.distribution is not None
+        return sharing.balanced_distribution(
+            space.rows, weights, _costed(self.members(space)), comm, space.distribution
+        )
+
+    @property
+    def spaces(self) -> list[RowSpace]:
+        """All row spaces."""
+        return list(self._spaces.values())
+
+    def members(self, space: RowSpace) -> list[DistributedArray | DistributedCSR]:
+        """Return the objects of a row space."""
+        return [
+            known
+            for known in self._objects.values()
+            if isinstance(known, DistributedArray | DistributedCSR) and known.space is space
+        ]
+
     def descriptors(self) -> list[dict[str, Any]]:
         """Describe all declarations, to compare them with a newcomer's."""
         return [declared.descriptor() for declared in self._objects.values()]
@@ -148,11 +195,10 @@ class Registry:
 
     def share_by_cost(self, comm: MPI.Intracomm) -> bool:
         """Share the rows of newly filled matrices by their non-zeros; collective. True if any rows may have moved."""
-        rows = sorted(self._unshared)
-        self._unshared.clear()
-        if comm.size == 1 or not rows:
+        spaces = self.take_unshared()
+        if comm.size == 1 or not spaces:
             return False
-        for space in (self._spaces[count] for count in rows):
+        for space in spaces:
             self._move_space(space, comm, self.weights, lambda: None)
         return True
 
@@ -195,8 +241,7 @@ class Registry:
         moves: list[ConstantMove] = []
         for rows, present in sorted(distributions.items()):
             space, old = self._spaces[rows], expand_old(present, newcomers)
-            members = [known for known in self._objects.values() if self._in_space(known, space)]
-            new = sharing.balanced_distribution(rows, weights, _costed(members), comm, old)
+            new = sharing.balanced_distribution(rows, weights, _costed(self.members(space)), comm, old)
             moves += [ConstantMove(known, old, new) for known in self._constant() if known.space is space]
         return moves
 
@@ -254,12 +299,8 @@ class Registry:
         places = [members_places(len(each.weights), each.newcomers)[comm.rank] for each in imagined]
         for space in self._spaces.values():
             assert space.distribution is not None
-            members = [known for known in self._objects.values() if self._in_space(known, space)]
-            sizes = [
-                redistribution.row_sizes(known, comm)
-                for known in members
-                if isinstance(known, DistributedArray | DistributedCSR)
-            ]
+            members = self.members(space)
+            sizes = [redistribution.row_sizes(known, comm) for known in members]
             new = sharing.balanced_distributions(
                 space.rows, [each.weights for each in imagined], _costed(members), comm, space.distribution
             )
@@ -334,22 +375,16 @@ class Registry:
             raise UsageError(f"the objects of {space.rows} rows were declared by a rank that has not joined")
         start = perf_counter()
         old = expand_old(space.distribution, newcomers)
-        members = [known for known in self._objects.values() if self._in_space(known, space)]
+        members = self.members(space)
         new = sharing.balanced_distribution(space.rows, weights, _costed(members), comm, old)
         balanced = perf_counter()
         received_bytes = 0
         for declared in members:
-            if not isinstance(declared, DistributedArray | DistributedCSR):
-                continue
             if ahead is None or not ahead.take(declared, old, new):
                 received_bytes += redistribution.move_object(declared, comm, old, new, comm.rank)
                 progress()
         space.distribution, space.rank = new, comm.rank
         return Moved(balanced - start, perf_counter() - balanced, received_bytes)
-
-    @staticmethod
-    def _in_space(declared: Object, space: RowSpace) -> bool:
-        return isinstance(declared, DistributedArray | DistributedCSR) and declared.space is space
 
 
 def _overlap(held: range, wanted: range) -> range:

@@ -10,10 +10,11 @@ import mmap
 import platform
 import resource
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,35 @@ def possible() -> bool:
         return OVERCOMMIT.read_text().strip() != "2"
     except OSError:
         return False
+
+
+class Room(Protocol):
+    """Room for the elements of an array, of which a rank has a part.
+
+    Attributes
+    ----------
+    count, dtype
+        The number of elements, those held elsewhere included, and their type.
+    in_place
+        Whether an element is at the same place in all parts that have it.
+    """
+
+    count: int
+    dtype: np.dtype[Any]
+    in_place: bool
+
+    def part(self, start: int, stop: int) -> NDArray[Any]:
+        """Return the elements from ``start`` to ``stop``."""
+
+    def populate(self, start: int, stop: int) -> None:
+        """Get the memory for elements that hold nothing yet, so that nobody waits for it later."""
+
+    def keep_only(self, start: int, stop: int) -> None:
+        """Give back the memory of all elements but those from ``start`` to ``stop``; what stood there is lost."""
+
+
+MakeRoom = Callable[[str, int, "np.dtype[Any]"], Room]
+"""Makes room for an object's elements, by a key of which each is used once, their number and their type."""
 
 
 class Reservation:
@@ -101,6 +131,11 @@ class Reservation:
             # It is advice: without huge pages all is slower, and memory that is not given back is used again.
             with suppress(OSError):
                 self._map.madvise(advice, first, last - first)
+
+
+def reserve(key: str, count: int, dtype: np.dtype[Any]) -> Room:
+    """Make room in this process's own memory."""
+    return Reservation(count, dtype)
 
 
 def _mapping(size_bytes: int) -> mmap.mmap | None:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from flexmpi.errors import UsageError
 from flexmpi.runtime.arrays.distribution import Distribution
+from flexmpi.runtime.arrays.reservation import MakeRoom, reserve
 
 BYTES_OF_ROWS = (
     "give each row numbers, or bytes of a fixed length (dtype 'S64', or a structured one) made from its object"
@@ -36,11 +37,17 @@ class RowSpace:
         Who holds which; None in a newcomer until it has joined: it holds no row then.
     rank
         This rank's place in the distribution.
+    make_room
+        Makes room for the objects' elements.
+    is_taken
+        Whether the rows are here; a successor takes them when its loop begins.
     """
 
     rows: int
     distribution: Distribution | None = None
     rank: int = 0
+    make_room: MakeRoom = reserve
+    is_taken: bool = True
 
     @property
     def interval(self) -> range:
@@ -141,6 +148,14 @@ def valid_costs(name: str, row_cost: ArrayLike, *, rows: int) -> NDArray[np.floa
     if not (np.isfinite(costs) & (costs >= 0)).all():
         raise UsageError(f"{name!r}: row_cost must be finite and not negative")
     return costs
+
+
+def not_here(what: str) -> UsageError:
+    """Return the error of a program that uses data before it is there."""
+    return UsageError(
+        f"{what} is not here yet: this world takes over from one that computes, and gets its data when its loop begins; "
+        "fill data under `if flex.starting:`, and declare with constant=True what is needed before the loop"
+    )
 
 
 def same_block(present: NDArray[Any], given: NDArray[Any], *, where: str) -> None:

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from flexmpi.errors import UsageError
-from flexmpi.runtime.arrays.reservation import Reservation
-from flexmpi.runtime.arrays.rows import RowDistributed, RowSpace, same_block, valid_costs
+from flexmpi.runtime.arrays.reservation import Room
+from flexmpi.runtime.arrays.rows import RowDistributed, RowSpace, not_here, same_block, valid_costs
 
-Rooms = tuple[Reservation, Reservation]
+Rooms = tuple[Room, Room]
 """Where the indices and the values of all ranks have their places."""
 
 
@@ -75,20 +75,28 @@ class DistributedCSR(RowDistributed):
         self._rooms: Rooms | None = None
         self._first = 0
         self._filled = 0
+        self._is_taken = space.is_taken
+
+    def _check_taken(self) -> None:
+        if not self._is_taken:
+            raise not_here(f"{self.name!r}")
 
     @property
     def indptr(self) -> NDArray[np.int64]:
         """Where each local row starts in `indices` and `data`, shape ``(len(rows) + 1,)``, from 0."""
+        self._check_taken()
         return self._indptr
 
     @property
     def indices(self) -> NDArray[Any]:
         """Global column of each local non-zero; int32 or int64 as assigned (int64 if ranks differ and rows move)."""
+        self._check_taken()
         return self._indices
 
     @property
     def data(self) -> NDArray[Any]:
         """Value of each local non-zero."""
+        self._check_taken()
         return self._data
 
     @data.setter
@@ -121,6 +129,7 @@ class DistributedCSR(RowDistributed):
         UsageError
             If they are not such arrays. The matrix is unchanged then.
         """
+        self._check_taken()
         starts, columns, values = np.asarray(indptr), np.asarray(indices), np.asarray(data)
         self._check_starts(starts)
         self._check_columns(columns, count=int(starts[-1]))
@@ -173,7 +182,12 @@ class DistributedCSR(RowDistributed):
             indices, values = self._rooms
             if (indices.count, indices.dtype) == (count, index_type):
                 return self._rooms, indices.in_place and values.in_place
-        return (Reservation(count, index_type), Reservation(count, self.dtype)), False
+        make = self.space.make_room
+        return (make(self.key("indices"), count, index_type), make(self.key("data"), count, self.dtype)), False
+
+    def key(self, part: str) -> str:
+        """Return what a part of it is called; for the runtime only."""
+        return f"csr:{self.name}:{part}"
 
     def adopt(
         self,
@@ -193,8 +207,16 @@ class DistributedCSR(RowDistributed):
             if block is not None:
                 block.flags.writeable = False
         self._indptr, self._indices, self._data, self._row_cost = indptr, indices, data, row_cost
-        self._rooms, self._first = rooms, first
+        self._rooms, self._first, self._is_taken = rooms, first, True
         self.forget()
+
+    def open_to_writing(self, is_open: bool = True) -> None:
+        """Let the program write what is here, or only read it; for the runtime only."""
+        for block in (self.indptr, self.indices, self.data):
+            block.flags.writeable = is_open
+
+    def populate(self, rows: range) -> None:
+        """Do nothing: how many non-zeros will come is not known before they come."""
 
     def forget(self) -> None:
         """Give back the memory of rows that came, but do not belong here; for the runtime only."""

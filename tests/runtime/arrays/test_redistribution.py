@@ -18,14 +18,14 @@ MPIEXEC = Path(sys.executable).parent / "mpiexec"
 LARGE_CASE_GIB = 12
 
 
-def run(ranks: int, case: str, seed: int = 0, *, limit_s: float = 60) -> str:
+def run(ranks: int, case: str, seed: int = 0, *more: str, limit_s: float = 60, program: Path = PROGRAM) -> str:
     """Run a case under mpiexec and return what rank 0 said; a failed check on any rank ends the whole world."""
     # mpiexec inside a Slurm or MPI job would take its surroundings for its own.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "PMI"))}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
     start = [str(MPIEXEC), "-launcher", "fork", "-rmk", "user", "-n", str(ranks)]
     finished = subprocess.run(
-        [*start, sys.executable, "-m", "mpi4py", str(PROGRAM), case, str(seed)],
+        [*start, sys.executable, "-m", "mpi4py", str(program), case, str(seed), *more],
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,

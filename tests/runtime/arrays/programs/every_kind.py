@@ -61,9 +61,9 @@ class Truth:
 class Objects:
     """One object of each kind in one row space, as a rank declares them (a newcomer has no distribution then)."""
 
-    def __init__(self, truth: Truth, distribution: Distribution | None, *, place: int = rank) -> None:
+    def __init__(self, truth: Truth, distribution: Distribution | None, *, place: int = rank, **of_space: Any) -> None:
         rows = len(truth.costs)
-        self.truth, self.space = truth, RowSpace(rows, distribution, place)
+        self.truth, self.space = truth, RowSpace(rows, distribution, place, **of_space)
         self.dense = [
             DistributedArray(name, (rows, *trailing), space=self.space, dtype=dtype)
             for name, (trailing, dtype) in DENSE.items()

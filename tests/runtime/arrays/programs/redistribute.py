@@ -16,7 +16,7 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 
 from flexmpi.errors import UsageError
-from flexmpi.runtime.arrays import crossmemory, reservation, runs
+from flexmpi.runtime.arrays import crossmemory, process_memory, reservation, runs
 from flexmpi.runtime.arrays.dense import DistributedArray, DistributedCSR, ReplicatedArray, RowSpace, State
 from flexmpi.runtime.arrays.distribution import Distribution, overlap_plan
 from flexmpi.runtime.arrays.redistribution import broadcast_replicated, broadcast_state, move_object
@@ -158,7 +158,7 @@ def denied(seed: int) -> str:
     """Do the same where ranks but one are denied the memory of others: for a kernel that does so, this has none."""
     crossmemory.SMALLEST_BYTES = 1
     if rank:
-        crossmemory._calls = lambda: (deny, deny)
+        process_memory._calls = lambda: (deny, deny)
     said = moves(seed)
     assert bool(crossmemory._denied) == bool(rank), "tried once at least"
     return said
