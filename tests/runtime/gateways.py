@@ -10,7 +10,7 @@ from flexmpi.protocol.frames import NONCE_BYTES, PROOF_BYTES, Frames, Message, p
 from flexmpi.runtime.providers.gateway import Gateway, LauncherLine
 
 LIMIT_S = 20.0
-HELLO = {"kind": "hello", "node": "n0", "request": 1, "cores": [0]}
+HELLO = {"kind": "hello", "node": "n0", "request": 1, "cores": [0], "folder": "/nowhere"}
 
 
 class Supervisor:

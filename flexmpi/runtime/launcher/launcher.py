@@ -20,7 +20,6 @@ import traceback
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 
 from flexmpi import event_loop
@@ -36,13 +35,14 @@ from flexmpi.protocol.frames import (
     proof,
 )
 from flexmpi.protocol.rank_start import SignalState
+from flexmpi.runtime.launcher.node_files import NodeFiles
 from flexmpi.runtime.launcher.node_meter import NodeMeter
-from flexmpi.runtime.launcher.warm_worlds import WarmParent
+from flexmpi.runtime.launcher.sets_here import SetsHere
 from flexmpi.runtime.launcher.window import Window
-from flexmpi.runtime.launcher.world import NO_SIGNALS, RunningSet
+from flexmpi.runtime.launcher.world import NO_SIGNALS
 from flexmpi.runtime.machine import processes
 from flexmpi.runtime.machine.energy import POWERCAP
-from flexmpi.runtime.machine.processes import SOCKET_NAME
+from flexmpi.runtime.machine.processes import FILES_NAME, SOCKET_NAME
 from flexmpi.runtime.machine.tasks import Tasks
 
 CONNECT_LIMIT_S = 10.0
@@ -69,13 +69,7 @@ class Launcher:
         self, node: str, folder: Path, *, powercap: Path = POWERCAP, signals: SignalState = NO_SIGNALS
     ) -> None:
         self._node = node
-        self._signals = signals
         self._folder = folder
-        self._started_at = time.time()
-        self._process_sets: dict[int, RunningSet] = {}
-        self._orders: dict[int, Message] = {}
-        self._warm: WarmParent | None = None
-        self._warm_is_of_use = True
         self._ranks: dict[tuple[int, int], StreamWriter] = {}
         self._tasks = Tasks(self._failed)
         self._silent_heartbeats = 0
@@ -83,6 +77,11 @@ class Launcher:
         self._socket = folder / SOCKET_NAME
         self._window = Window()
         self._meter = NodeMeter(powercap)
+        self._files = NodeFiles(folder / FILES_NAME, self._tasks)
+        self._sets = SetsHere(
+            folder, self._tasks, send=self._send, window=self._window, signals=signals, on_failure=self._failed,
+            spared=lambda: self._meter.children,
+        )  # fmt: skip
 
     async def run(self, addresses: Sequence[str], key: bytes, *, request: int) -> None:
         """Serve the supervisor until it says stop or is gone, then end everything started here.
@@ -106,12 +105,15 @@ class Launcher:
         try:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._send, "draining")
             server = await asyncio.start_unix_server(self._admit_rank, self._socket, limit=1 << 24)
+            self._files.open()
+            self._sets.open()
             self._send(
                 "hello",
                 request=request,
                 node=self._node,
                 pid=os.getpid(),
                 host=os.uname().nodename,
+                folder=str(self._folder),
                 cores=sorted(os.sched_getaffinity(0)),
                 **self._meter.introduction(),
             )
@@ -140,14 +142,17 @@ class Launcher:
     def _obey(self, message: Message) -> None:
         match message["kind"]:
             case "start":
-                self._tasks.spawn(self._run_process_set(message))
+                self._tasks.spawn(self._sets.run(message))
+            case "host":
+                self._tasks.spawn(self._sets.host(message))
+            case "unhost":
+                self._tasks.spawn(self._sets.unhost(message["pset"]))
             case "rank":
                 self._pass_on(message)
             case "bind":
                 self._bind(message)
             case "kill":
-                if (process_set := self._process_sets.get(message["pset"])) is not None:
-                    process_set.kill()
+                self._sets.kill(message["pset"])
             case "look":
                 self._send("seen", stopped=processes.stopped(message["pids"]))
             case "energy":
@@ -187,7 +192,7 @@ class Launcher:
 
     async def _serve_rank(self, reader: StreamReader, writer: StreamWriter) -> None:
         """Pass a rank's messages on; the first is its hello, and an end without a bye is a loss."""
-        rank, ended_well = None, False
+        rank, pid, ended_well = None, 0, False
         with suppress(ConnectionError):
             # What a rank was saying when it was killed is no message.
             while (line := await reader.readline()).endswith(b"\n"):
@@ -195,11 +200,13 @@ class Launcher:
                 if rank is None:
                     rank = (int(message["pset"]), int(message["local_rank"]))
                     self._ranks[rank] = writer
-                    if (process_set := self._process_sets.get(rank[0])) is not None:
-                        process_set.sessions.add(int(message["pid"]))
+                    pid = int(message["pid"])
+                    self._sets.see_rank(*rank, pid)
                 ended_well = message["kind"] == "bye"
-                if message["kind"] == "session" and message.get("untouched"):
-                    self._keep_warm(rank[0])
+                if message["kind"] == "session":
+                    self._sets.note_shared_memory(pid)
+                    if message.get("untouched"):
+                        self._sets.keep_warm(rank[0])
                 self._send("rank", pset=rank[0], local_rank=rank[1], message=message)
         writer.close()
         if rank is not None:
@@ -223,73 +230,16 @@ class Launcher:
                 error = f"process {pid}: {problem.strerror}"
         self._send("bound", request=message["request"], error=error)
 
-    async def _run_process_set(self, order: Message) -> None:
-        """Run a process set, and report its end when nothing of it is left."""
-        number = int(order["pset"])
-
-        async def send_output(rank: int, stream: str, data: bytes) -> None:
-            await self._window.take(len(data))
-            text = data.decode(errors="surrogateescape")
-            self._send("output", pset=number, local_rank=rank, stream=stream, text=text)
-
-        def say_started(warm: bool) -> None:
-            self._send("pset_started", pset=number, warm=warm)
-
-        folder = self._folder / f"pset-{number}"
-        process_set = RunningSet(
-            number,
-            folder,
-            send_output=send_output,
-            on_start=say_started,
-            on_failure=self._failed,
-            signals=self._signals,
-        )
-        self._process_sets[number], self._orders[number] = process_set, order
-        end = await process_set.run(order, socket=self._socket, warm=self._warm)
-        del self._process_sets[number], self._orders[number]
-        self._clear_up()
-        self._send("pset_ended", pset=number, **asdict(end))
-
-    def _keep_warm(self, number: int) -> None:
-        """Have a warm parent, if that is wanted: now that a program is known that leaves alone what is settled before it."""
-        order = self._orders.get(number)
-        if order is not None and order.get("warm") and self._warm is None and self._warm_is_of_use:
-            environment = self._process_sets[number].environment(order, self._socket)
-            self._warm = WarmParent(order, environment, self._folder, tell=self._say_warm)
-            self._tasks.spawn(self._run_warm_parent(self._warm))
-
-    def _say_warm(self, problem: str) -> None:
-        """Report that there is a warm parent, or why there will be none; that costs time alone, for ranks start cold then."""
-        self._warm_is_of_use = not problem
-        self._send("warm", problem=problem or None)
-
-    async def _run_warm_parent(self, parent: WarmParent) -> None:
-        try:
-            await parent.run()
-        except OSError as error:
-            self._say_warm(str(error))
-        finally:
-            self._warm = None
-
-    def _clear_up(self) -> None:
-        started = [pid for each in self._process_sets.values() for pid in each.pids]
-        if self._warm is not None and self._warm.pid is not None:
-            started.append(self._warm.pid)
-        processes.reap_adopted(started=[*started, *self._meter.children])
-        processes.clear_shared_memory(since=self._started_at)
-
     async def _end_everything(self) -> None:
         self._window.remove()
-        if self._warm is not None:
-            self._warm.kill()
-        for process_set in self._process_sets.values():
-            process_set.kill()
+        self._sets.kill_all()
+        self._files.close()
         await self._tasks.ended(limit_s=END_LIMIT_S)
         patient_until = time.monotonic() + processes.CLEAR_LIMIT_S
         while processes.end_descendants(at_once=time.monotonic() > patient_until):
             await asyncio.sleep(0.01)
         _remove(self._folder)
-        self._clear_up()
+        self._sets.close()
 
     async def _hang_up(self) -> None:
         self._writer.close()
@@ -357,6 +307,7 @@ def main() -> None:
     # Until a supervisor is there that decides what a SIGTERM means.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     processes.adopt_orphans()
+    processes.allow_many_open_files()
     addresses = os.environ.pop("FLEXMPI_SUPERVISOR").split(",")
     key, request = bytes.fromhex(os.environ.pop("FLEXMPI_KEY")), int(os.environ.pop("FLEXMPI_REQUEST"))
     powercap = Path(os.environ.pop("FLEXMPI_POWERCAP", POWERCAP))

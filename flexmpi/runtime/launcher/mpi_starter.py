@@ -1,4 +1,9 @@
-"""Which ``mpiexec`` there is, and how it is told to start ranks on this machine and nowhere else. Standard library only."""
+"""Which ``mpiexec`` there is, and how it is told to start ranks on this machine and nowhere else. Standard library only.
+
+There are two families: Hydra, of MPICH, Intel MPI and others, and PRRTE, of Open MPI. mpi4py takes the MPI library of its own
+environment first, as the ``mpiexec`` beside this Python is taken first; where the two do not fit each other ranks find worlds of
+one, which their session reports.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +49,7 @@ async def find_starter(folder: Path = Path(sys.executable).parent) -> Starter:
         There is none, or it does not run.
     """
     beside = folder / "mpiexec"
+    # Of MPICH's wheel, or of Intel MPI's.
     if beside.exists() and (folder / "hydra_pmi_proxy").exists():
         return Starter(str(beside))
     path = str(beside) if beside.exists() else shutil.which("mpiexec")

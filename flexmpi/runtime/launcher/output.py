@@ -1,4 +1,4 @@
-"""What a process set prints, cut into lines; and the notice that hydra's ``mpiexec`` prints when a process is killed.
+"""What a process set prints, cut into lines; and the notices that ``mpiexec`` prints when a process is killed.
 
 Pure: bytes in, lines out.
 """
@@ -7,12 +7,32 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Protocol
 
 LONGEST_LINE = 1 << 20
 """Bytes of a line that are kept until its end comes; of a longer one the pieces are passed on as they are."""
 
 _RULE = b"=" * 83
 _CLOSING = (b"YOUR APPLICATION TERMINATED", b"This typically refers", b"Please see the FAQ")
+_DASHES = b"-" * 74
+_OF_PRRTE = (
+    b"prterun noticed that process rank",
+    b"prterun detected that one or more processes exited",
+    b"prterun has exited due to",
+)
+
+
+class Notice(Protocol):
+    """What a launcher prints of itself that the program's user need not see, for FlexMPI says it."""
+
+    killed: dict[int, int]
+    names_all: bool
+
+    def filter(self, line: bytes) -> list[bytes]:
+        """Take a line and return those that do not belong to a notice; a line may be held back until the next."""
+
+    def close(self) -> list[bytes]:
+        """Return what was held back."""
 
 
 class LineReader:
@@ -40,16 +60,22 @@ class LineReader:
 
 @dataclass
 class TerminationNotice:
-    """Takes hydra's notice of a killed process out of what ``mpiexec`` itself prints, and reads it.
+    """Takes hydra's notices of killed processes out of what ``mpiexec`` itself prints, and reads them.
+
+    MPICH's hydra has one, of the process that was killed first; Intel MPI's has one for each process that it has killed itself
+    for that, too, in the order of their ranks.
 
     Attributes
     ----------
-    pid, signal
-        The process it names and the signal that ended it; None while there was no notice.
+    killed
+        The processes that were named, each with the signal that ended it.
+    names_all
+        Whether these are also those that ``mpiexec`` has killed itself, when one had ended.
     """
 
-    pid: int | None = None
-    signal: int | None = None
+    killed: dict[int, int] = field(default_factory=dict)
+    names_all: bool = False
+    _pid: int = 0
     _held: list[bytes] = field(default_factory=list)
     _inside: bool = False
     _expected: tuple[bytes, ...] = ()
@@ -82,9 +108,54 @@ class TerminationNotice:
         return released
 
     def _read(self, line: bytes) -> None:
-        if found := re.match(rb"=\s+PID (\d+) RUNNING", line):
-            self.pid = int(found[1])
-        elif found := re.match(rb"=\s+EXIT CODE: (\d+)", line):
-            self.signal = int(found[1])
+        if found := re.match(rb"=\s+(?:RANK \d+ )?PID (\d+) RUNNING", line):
+            self._pid = int(found[1])
+        elif found := re.match(rb"=\s+(?:EXIT CODE|KILLED BY SIGNAL): (\d+)", line):
+            self.killed[self._pid] = int(found[1])
+            self.names_all = b"KILLED BY" in line
         elif line.strip() == _RULE:
             self._inside, self._expected = False, _CLOSING
+
+
+@dataclass
+class PrrteNotice:
+    """Takes what PRRTE's ``mpiexec``, that of Open MPI, says of a process that has ended badly out of its standard error.
+
+    Attributes
+    ----------
+    killed, names_all
+        As in `TerminationNotice`.
+    """
+
+    killed: dict[int, int] = field(default_factory=dict)
+    names_all: bool = False
+    _held: list[bytes] = field(default_factory=list)
+
+    def filter(self, line: bytes) -> list[bytes]:
+        """Take a line and return those that do not belong to a notice; a line may be held back until the next."""
+        if not self._held:
+            if line.strip() != _DASHES:
+                return [line]
+            self._held = [line]
+            return []
+        self._held.append(line)
+        if len(self._held) == 2 and not line.startswith(_OF_PRRTE):
+            return self._release(begins=line.strip() == _DASHES)
+        if len(self._held) > 2 and line.strip() == _DASHES:
+            self._read(b" ".join(self._held))
+            self._held = []
+        return []
+
+    def close(self) -> list[bytes]:
+        """Return what was held back."""
+        return self._release()
+
+    def _release(self, *, begins: bool = False) -> list[bytes]:
+        """Return what was held back, but the last line where another notice may begin with it."""
+        released, self._held = (self._held[:-1], self._held[-1:]) if begins else (self._held, [])
+        return released
+
+    def _read(self, text: bytes) -> None:
+        found = re.search(rb"with PID (\d+)\s+on\s+node\s+\S+\s+exited\s+on\s+signal\s+(\d+)", text)
+        if found is not None:
+            self.killed[int(found[1])] = int(found[2])

@@ -1,4 +1,4 @@
-"""Processes and what they leave behind on this machine: finding descendants, ending them, clearing shared memory.
+"""Processes on this machine: finding descendants and ending them.
 
 Standard library only. Nothing here decides when.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -22,9 +23,9 @@ and the process set ``/flexmpi-xxxxxxxx/NNNNN/pset-NNNNN/mp/listener-xxxxxxxx``.
 """
 FOLDER_PREFIX = "flexmpi-"
 SOCKET_NAME = "ranks.sock"
-"""The node launcher's Unix socket, in its folder; all that it starts has the path in its environment."""
-SHARED_MEMORY = Path("/dev/shm")
-SHARED_MEMORY_NAMES = ("mpich_shm_*", "ucx_shm_posix_*")
+"""The node launcher's Unix socket, in its folder."""
+FILES_NAME = "files.sock"
+"""That at which its ranks get the node's files in memory."""
 RESOURCE_TRACKER = b"resource_tracker import main"
 """
 In the command line of the processes of Python's ``multiprocessing``, and of libraries made after it, that remove its semaphores
@@ -48,6 +49,16 @@ def die_with_parent() -> None:
     die_with(os.getppid())
 
 
+_open_files: tuple[int, int] | None = None
+
+
+def allow_many_open_files() -> None:
+    """Have this process, which has a dozen files open for each rank, open as many as it may; `become_mpiexec` takes that back."""
+    global _open_files
+    _open_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_open_files[1], _open_files[1]))
+
+
 def become_mpiexec(launcher: int) -> None:
     """Prepare a child of ``launcher`` that will be ``mpiexec``: it dies with its launcher, and not of a SIGTERM.
 
@@ -55,6 +66,8 @@ def become_mpiexec(launcher: int) -> None:
     the ranks leave; hydra would end them at once. A blocked signal stays blocked in hydra and what it starts.
     """
     die_with(launcher)
+    if _open_files is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, _open_files)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
@@ -77,6 +90,30 @@ def descendants(root: int) -> list[int]:
 def having(entry: str) -> list[int]:
     """Return the processes that live and were started with ``entry`` (``NAME=VALUE``) in their environment."""
     return [pid for pid, _ in _parents() if entry.encode() in _environment(pid)]
+
+
+def numbered(entry: str, names: Sequence[str]) -> dict[int, int]:
+    """Return the processes that were started with ``entry`` in their environment, by the number that a variable has there.
+
+    Parameters
+    ----------
+    names
+        The variable's possible names; a process that has none of them does not count.
+    """
+    found = {}
+    for pid, _ in _parents():
+        environment = _environment(pid)
+        if entry.encode() in environment:
+            values = dict(variable.partition(b"=")[::2] for variable in environment)
+            number = next((values[name.encode()] for name in names if name.encode() in values), b"")
+            if number.isdigit():
+                found[int(number)] = pid
+    return found
+
+
+def having_any(start: str) -> list[int]:
+    """Return the processes that live and were started with an entry in their environment that begins with ``start``."""
+    return [pid for pid, _ in _parents() if any(entry.startswith(start.encode()) for entry in _environment(pid))]
 
 
 def stopped(pids: Iterable[int]) -> list[int]:
@@ -172,50 +209,6 @@ def bind(pid: int, cores: Collection[int]) -> None:
     """
     for thread in os.listdir(f"/proc/{pid}/task"):
         os.sched_setaffinity(int(thread), cores)
-
-
-def clear_shared_memory(*, since: float) -> list[Path]:
-    """Remove the MPI library's shared memory files that killed processes left.
-
-    Only files go that belong to this user, were made at ``since`` (seconds of the epoch) or later, and that no process of
-    this user maps or holds open.
-
-    Returns
-    -------
-    list of Path
-        What was removed.
-    """
-    candidates = [path for pattern in SHARED_MEMORY_NAMES for path in SHARED_MEMORY.glob(pattern) if _ours(path, since)]
-    if not candidates:
-        return []
-    used = set(files_in_use())
-    removed = [path for path in candidates if str(path) not in used]
-    for path in removed:
-        path.unlink(missing_ok=True)
-    return removed
-
-
-def _ours(path: Path, since: float) -> bool:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return False
-    return status.st_uid == os.getuid() and status.st_mtime >= since - 1
-
-
-def files_in_use() -> Iterator[str]:
-    """Yield the files in shared memory that some process maps, and all files that some process holds open."""
-    for folder in _process_folders():
-        # A process may end, or be another user's, at any of these reads. What it holds open comes first: it maps a file
-        # before it closes it, so a new file cannot slip through between the two.
-        with suppress(OSError):
-            for descriptor in (folder / "fd").iterdir():
-                with suppress(OSError):
-                    yield str(descriptor.readlink())
-        with suppress(OSError):
-            for line in (folder / "maps").read_text().splitlines():
-                if str(SHARED_MEMORY) in line:
-                    yield line.split(maxsplit=5)[-1]
 
 
 def _environment(pid: int) -> list[bytes]:

@@ -9,6 +9,7 @@ from asyncio import StreamReader, StreamWriter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from flexmpi.errors import LinkError
 from flexmpi.protocol.address import LOOPBACK
@@ -32,12 +33,13 @@ KEY_BYTES = 32
 
 @dataclass
 class LauncherLine:
-    """The connection to one node's launcher, and the cores its ranks can be bound to."""
+    """The connection to one node's launcher, the cores its ranks can be bound to, and its folder on its node."""
 
     node: str
     frames: Frames
     writer: StreamWriter
     cores: frozenset[int] = frozenset()
+    folder: Path = Path()
     silent_heartbeats: int = 0
 
     def send(self, kind: str, **fields: object) -> None:
@@ -119,7 +121,8 @@ class Gateway:
             while data := await reader.read(1 << 16):
                 for message in frames.feed(data):
                     if line is None:
-                        line = LauncherLine(str(message["node"]), frames, writer, frozenset(message["cores"]))
+                        cores, folder = frozenset(message["cores"]), Path(message["folder"])
+                        line = LauncherLine(str(message["node"]), frames, writer, cores, folder)
                         awaited = self._take_in(line, message)
                     line.silent_heartbeats = 0
                     if awaited:

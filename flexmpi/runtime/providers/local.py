@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import time
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,6 @@ from pathlib import Path
 from flexmpi.cluster.platform import Node
 from flexmpi.errors import MembershipError
 from flexmpi.runtime.machine import processes
-from flexmpi.runtime.machine.processes import SOCKET_NAME
 from flexmpi.runtime.providers import between_nodes
 from flexmpi.runtime.providers.provider import launcher_command, launcher_environment
 
@@ -42,7 +40,6 @@ class LocalProvider:
         # What a launcher has started, where that is killed.
         processes.adopt_orphans()
         self._on_ended = on_ended
-        self._started_at = time.time()
         self._launchers: dict[int, Process] = {}
         self._watching: dict[asyncio.Task[None], Process] = {}
 
@@ -123,7 +120,6 @@ class LocalProvider:
             await asyncio.sleep(0.01)
         if folder.exists():
             shutil.rmtree(folder, ignore_errors=True)
-            processes.clear_shared_memory(since=self._started_at)
         self._on_ended()
 
     def _end_left_overs(self, folder: Path) -> bool:
@@ -131,7 +127,7 @@ class LocalProvider:
 
         Nothing may be on its way to become a launcher, for that is not known as one yet.
         """
-        left = processes.having(f"FLEXMPI_SOCKET={folder / SOCKET_NAME}")
+        left = processes.having_any(f"FLEXMPI_OUTPUT={folder}/")
         processes.kill(left)
         living = [launcher.pid for launcher in self._launchers.values() if launcher.returncode is None]
         return processes.end_orphans(spared=living) or bool(left)

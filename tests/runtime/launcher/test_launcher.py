@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from flexmpi.runtime.launcher.world import rank_environment
+from flexmpi.runtime.launcher.ranks_environment import ranks_environment
 from flexmpi.runtime.providers.provider import launcher_command, launcher_environment
 from tests.applications import COREFILES, PROGRAMS, Application, command_line
 from tests.runtime.gateways import LIMIT_S, Supervisor, supervisor
@@ -118,7 +118,8 @@ def test_a_process_set_that_cannot_start_is_reported_with_the_reason(tmp_path: P
         async with supervisor() as ours, launcher(ours, tmp_path / "n0"):
             await ours.until(lambda: "n0" in ours.gateway.lines)
             nowhere = tmp_path / "nowhere"
-            ours.line.send("start", pset=0, ranks=1, command=["script.py"], directory=str(nowhere), environment={})
+            order = {"pset": 0, "ranks": 1, "here": [0], "sockets": [], "command": ["script.py"], "environment": {}}
+            ours.line.send("start", **order, directory=str(nowhere))
             await ours.until(lambda: ours.heard[-1]["kind"] == "pset_ended")
             assert ours.heard[-1]["status"] == 127
             assert ours.heard[-1]["error"] == f"No such file or directory: {nowhere}"
@@ -138,17 +139,25 @@ def test_ranks_get_their_users_environment_without_what_would_mislead_mpi() -> N
         "SLURM_CONF": "/etc/slurm.conf",
         "PMI_RANK": "0",
         "HYDRA_HOST_FILE": "x",
+        "I_MPI_HYDRA_BOOTSTRAP": "slurm",
+        "I_MPI_PMI_LIBRARY": "/usr/lib/libpmi.so",
+        "OMPI_COMM_WORLD_RANK": "1",
+        "PRTE_LAUNCHED": "1",
+        "OMPI_MCA_btl": "self,sm",
+        "I_MPI_FABRICS": "shm",
         "FLEXMPI_KEY": "secret",
         "UCX_LOG_FILE": "/my/log",
     }
-    made = rank_environment(inherited, {"FLEXMPI_PSET": "3"}, Path("/private"))
+    made = ranks_environment(inherited, {"FLEXMPI_PSET": "3"}, Path("/private"))
     assert made["HOME"] == "/home/u"
     assert (made["TMPDIR"], made["FLEXMPI_TMPDIR"]) == ("/private", "/scratch")
     assert (made["SLURM_CONF"], made["FLEXMPI_PSET"], made["OMP_NUM_THREADS"]) == ("/etc/slurm.conf", "3", "1")
     assert made["UCX_LOG_FILE"] == "/my/log"
     assert made["HWLOC_XMLFILE"] == "", "hydra's file in /tmp is not asked for"
+    assert (made["OMPI_MCA_btl"], made["I_MPI_FABRICS"]) == ("self,sm", "shm"), "what users set for their library"
     assert not {"SLURM_JOB_ID", "PMI_RANK", "HYDRA_HOST_FILE", "FLEXMPI_KEY"} & made.keys()
-    assert rank_environment({"OMP_NUM_THREADS": "4"}, {}, Path("/private"))["OMP_NUM_THREADS"] == "4"
+    assert not {"I_MPI_HYDRA_BOOTSTRAP", "I_MPI_PMI_LIBRARY", "OMPI_COMM_WORLD_RANK", "PRTE_LAUNCHED"} & made.keys()
+    assert ranks_environment({"OMP_NUM_THREADS": "4"}, {}, Path("/private"))["OMP_NUM_THREADS"] == "4"
 
 
 def test_mpi_opens_the_loopback_interface_only_on_virtual_nodes_unless_the_user_says_otherwise(

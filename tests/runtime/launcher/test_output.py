@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexmpi.runtime.launcher.output import LONGEST_LINE, LineReader, TerminationNotice
+from flexmpi.runtime.launcher.output import LONGEST_LINE, LineReader, PrrteNotice, TerminationNotice
 
 properties = settings(derandomize=True, deadline=None, max_examples=100)
 RULE = b"=" * 83 + b"\n"
@@ -27,10 +27,35 @@ NOTICE = [
     b"This typically refers to a problem with your application.\n",
     b"Please see the FAQ page for debugging suggestions\n",
 ]
+OF_INTEL = [
+    line
+    for rank, (pid, how) in enumerate({41: b"9 (Killed)", 42: b"11 (Segmentation fault)"}.items())
+    for line in (
+        b"\n",
+        RULE,
+        b"=   BAD TERMINATION OF ONE OF YOUR APPLICATION PROCESSES\n",
+        b"=   RANK %d PID %d RUNNING AT vm\n" % (rank, pid),
+        b"=   KILLED BY SIGNAL: %b\n" % how,
+        RULE,
+    )
+]
+DASHES = b"-" * 74 + b"\n"
+OF_PRRTE = [
+    DASHES,
+    b"prterun noticed that process rank 1 with PID 22620 on node vm exited on\n",
+    b"signal 9 (Killed).\n",
+    DASHES,
+]
+OTHERS_OF_PRRTE = [
+    DASHES,
+    b"MPI_ABORT was invoked on rank 1 in communicator MPI_COMM_WORLD\n",
+    b"  Errorcode: 7\n",
+    DASHES,
+]
 LOOK_ALIKES = [line for line in NOTICE if b"BAD TERMINATION" not in line] + [b"=" * 82 + b"\n", b"BAD TERMINATION\n"]
 
 
-def filtered(notice: TerminationNotice, lines: list[bytes]) -> list[bytes]:
+def filtered(notice: TerminationNotice | PrrteNotice, lines: list[bytes]) -> list[bytes]:
     return [kept for line in lines for kept in notice.filter(line)] + notice.close()
 
 
@@ -56,7 +81,7 @@ def test_a_line_without_an_end_is_kept_until_it_is_too_long() -> None:
 def test_the_notice_is_taken_out_and_read() -> None:
     notice = TerminationNotice()
     assert filtered(notice, [b"before\n", *NOTICE, b"after\n"]) == [b"before\n", b"after\n"]
-    assert (notice.pid, notice.signal) == (17874, 9)
+    assert (notice.killed, notice.names_all) == ({17874: 9}, False)
 
 
 @properties
@@ -64,7 +89,7 @@ def test_the_notice_is_taken_out_and_read() -> None:
 def test_lines_that_look_like_parts_of_a_notice_are_passed_on_in_their_order(lines: list[bytes]) -> None:
     notice = TerminationNotice()
     assert filtered(notice, lines) == lines
-    assert (notice.pid, notice.signal) == (None, None)
+    assert not notice.killed
 
 
 @properties
@@ -72,7 +97,28 @@ def test_lines_that_look_like_parts_of_a_notice_are_passed_on_in_their_order(lin
 def test_a_notice_is_found_among_lines_that_look_like_it(before: list[bytes], after: list[bytes]) -> None:
     notice = TerminationNotice()
     assert filtered(notice, [*before, *NOTICE, b"-\n", *after]) == [*before, b"-\n", *after]
-    assert (notice.pid, notice.signal) == (17874, 9)
+    assert (notice.killed, notice.names_all) == ({17874: 9}, False)
+
+
+def test_intels_hydra_has_a_notice_for_each_process_also_for_those_that_it_killed_itself() -> None:
+    notice = TerminationNotice()
+    assert filtered(notice, [b"before\n", *OF_INTEL, b"after\n"]) == [b"before\n", b"after\n"]
+    assert (notice.killed, notice.names_all) == ({41: 9, 42: 11}, True)
+
+
+def test_the_notice_of_open_mpi_is_taken_out_and_read_and_what_a_program_prints_between_such_rules_is_not() -> None:
+    notice = PrrteNotice()
+    lines = [b"before\n", DASHES, *OF_PRRTE, b"after\n", *OTHERS_OF_PRRTE]
+    assert filtered(notice, lines) == [b"before\n", DASHES, b"after\n", *OTHERS_OF_PRRTE]
+    assert (notice.killed, notice.names_all) == ({22620: 9}, False)
+
+
+@properties
+@given(st.lists(st.sampled_from([*OTHERS_OF_PRRTE, b"-\n", b"\n"]), max_size=12))
+def test_lines_between_rules_that_are_no_notice_of_open_mpi_are_passed_on_in_their_order(lines: list[bytes]) -> None:
+    notice = PrrteNotice()
+    assert filtered(notice, lines) == lines
+    assert not notice.killed
 
 
 def test_hydra_still_writes_the_notice_in_the_form_that_is_known() -> None:
@@ -84,4 +130,4 @@ def test_hydra_still_writes_the_notice_in_the_form_that_is_known() -> None:
     printed = subprocess.run(command, stdout=subprocess.PIPE, timeout=60, check=False).stdout
     notice = TerminationNotice()
     (own,) = filtered(notice, printed.splitlines(keepends=True))
-    assert (notice.pid, notice.signal) == (int(own), 9)
+    assert notice.killed == {int(own): 9}

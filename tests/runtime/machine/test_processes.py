@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -163,39 +161,6 @@ def test_children_that_are_waited_for_are_not_collected_by_the_way() -> None:
     """
     # Popen gives 0 for a child that somebody else has collected.
     assert run_python(program) == "3 0\n"
-
-
-@pytest.fixture
-def shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in place of /dev/shm."""
-    monkeypatch.setattr(processes, "SHARED_MEMORY", tmp_path)
-    return tmp_path
-
-
-def segment(folder: Path, name: str, *, modified_at: float | None = None) -> Path:
-    path = folder / name
-    path.write_bytes(bytes(mmap.PAGESIZE))
-    if modified_at is not None:
-        os.utime(path, (modified_at, modified_at))
-    return path
-
-
-def test_only_unused_shared_memory_of_this_run_is_cleared(shared_memory: Path) -> None:
-    began = time.time()
-    left = [segment(shared_memory, name) for name in ("mpich_shm_1_0", "ucx_shm_posix_2")]
-    kept = [
-        segment(shared_memory, "mpich_shm_old", modified_at=began - 100),
-        segment(shared_memory, "somebody_elses"),
-        opened := segment(shared_memory, "mpich_shm_open"),
-        mapped := segment(shared_memory, "ucx_shm_posix_mapped"),
-    ]
-    with opened.open("rb"):
-        with mapped.open("rb") as file:
-            mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        assert sorted(processes.clear_shared_memory(since=began)) == sorted(left)
-        mapping.close()
-    assert sorted(shared_memory.iterdir()) == sorted(kept)
-    assert sorted(processes.clear_shared_memory(since=began)) == sorted(kept[2:])
 
 
 def test_a_folder_is_made_where_a_socket_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
