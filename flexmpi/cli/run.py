@@ -23,7 +23,8 @@ from flexmpi.runtime.machine.senders import kernel_tells
 from flexmpi.runtime.providers.surroundings import Surroundings, find_surroundings
 from flexmpi.runtime.reporting.eventlog import EventLog
 from flexmpi.runtime.reporting.monitoring import parse_counters
-from flexmpi.runtime.supervisor.supervisor import AgentLine, Supervisor
+from flexmpi.runtime.supervisor.agent_line import AgentLine
+from flexmpi.runtime.supervisor.supervisor import Supervisor
 from flexmpi.trust.agent_folder import wanted_agent
 from flexmpi.trust.command_key import command_key
 
@@ -122,6 +123,19 @@ def key_for(listen: Address, *, open_to_all: bool) -> bytes | None:
     "--warm", is_flag=True, help="Keep a process on each node that has imported all, and fork later ranks from it."
 )
 @click.option(
+    "--change",
+    type=click.Choice(["join", "handover"]),
+    default="join",
+    show_default=True,
+    help="How ranks change: new ones join the others, or all hand over to a new world.",
+)
+@click.option(
+    "--blocks",
+    type=click.Choice(["node", "private"]),
+    help="Where rows lie with --change=handover: in memory files of their node, which a change on it does not move, or in "
+    "the private memory of ranks, copied at each change.  [default: node]",
+)
+@click.option(
     "--interval", metavar="N|SECONDSs", help="Agreement points: every N iterations, or so many seconds (0.5s)."
 )
 @click.option(
@@ -146,6 +160,7 @@ def key_for(listen: Address, *, open_to_all: bool) -> bytes | None:
 )
 @click.option("--json-log", type=FILE, metavar="FILE", help="Write events there, a JSON object a line.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the application's own output only.")
+@click.option("-v", "--verbose", is_flag=True, help="Print also what a new world prints before it computes.")
 @click.option("-m", "is_module", is_flag=True, help="SCRIPT is a module, PACKAGE.MODULE, as for python -m.")
 @click.argument("script")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -190,6 +205,12 @@ def job_options(script: str, arguments: tuple[str, ...], options: dict[str, Any]
         options["provider"], corefile=options["corefile"], nodefile=options["nodefile"], environment=os.environ
     )
     nodes = around.nodes
+    if options["blocks"] is not None and options["change"] != "handover":
+        raise ConfigurationError("--blocks needs --change=handover; ranks that join have private blocks")
+    if options["change"] == "handover" and around.allocation is not None:
+        raise ConfigurationError(
+            "--change=handover works on the virtual nodes of one machine so far, not in a job of Slurm"
+        )
     minimum, maximum = node_range(options["nodes"])
     placement = _starting_placement(around, options, minimum=minimum, maximum=maximum)
     report = None if options["report"] is None else Address.parse(options["report"], option="--report")
@@ -214,6 +235,7 @@ def job_options(script: str, arguments: tuple[str, ...], options: dict[str, Any]
         key=None if listen is None else key_for(listen, open_to_all=options["listen_open"]),
         identifier=options["identifier"],
         quiet=options["quiet"],
+        verbose=options["verbose"],
         allocation=around.allocation,
         grant_timeout_s=options["grant_timeout"],
         grant_retries=options["grant_retries"],
@@ -229,6 +251,8 @@ def job_options(script: str, arguments: tuple[str, ...], options: dict[str, Any]
         policy=policy_from(options["policy"], has_schedule=options["schedule"] is not None),
         policy_dry_run=options["policy_dry_run"],
         watts=watts_from(options["node_watts"], nodes),
+        change=options["change"],
+        blocks=options["blocks"] or "node",
         warm=options["warm"],
     )
 

@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 from flexmpi.runtime.arrays.dense import DistributedArray, DistributedCSR
 from flexmpi.runtime.arrays.distribution import Distribution, overlap_plan
 from flexmpi.runtime.arrays.redistribution import agree_on_csr, first_nonzeros
-from flexmpi.runtime.arrays.reservation import Reservation
+from flexmpi.runtime.arrays.reservation import Reservation, Room
 from flexmpi.runtime.arrays.runs import Bytes, bytes_of, pieces
 
 
@@ -72,7 +72,7 @@ class Part:
     sends: list[tuple[int, Bytes]] = field(default_factory=list)
     incoming: list[Incoming] = field(default_factory=list)
     filled: int = 0
-    rooms: list[tuple[Reservation, int, int]] = field(default_factory=list)
+    rooms: list[tuple[Room, int, int]] = field(default_factory=list)
     _adopt: Callable[[], None] = lambda: None
 
     @property

@@ -4,21 +4,40 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flexmpi.protocol.handover import OfferHandover
 from flexmpi.runtime.job.places import Transition
-from flexmpi.runtime.joining.plan import Plan
+
+SHORT_STATE_BYTES = 1 << 12
+"""A state of up to so many bytes goes with the message that the rows can be taken: a file costs each node's ranks a question."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What all ranks learn at an agreement point: iterations until the next, what to do now, and other events to count.
+    """What all ranks learn at an agreement point: iterations until the next, what changes now, and other events to count.
 
-    With ``unlink``, a reason, the newcomers that are connected are not to join after all. Of ``imagined`` changes the ranks
-    are to find out how many bytes they would move.
+    Of ``imagined`` changes the ranks are to find out how many bytes they would move.
     """
 
     interval: int
-    plan: Plan | None = None
+    change: object = None
     terminate: bool = False
     counters: tuple[str, ...] | None = None
-    unlink: str | None = None
     imagined: tuple[Transition, ...] = ()
+
+
+@dataclass(frozen=True)
+class HandingOver:
+    """What all ranks learn of a handover: what was offered, and the state's values, pickled, which are the first rank's."""
+
+    offer: OfferHandover
+    state: bytes
+
+    @property
+    def short_state(self) -> bytes:
+        """The state, where it goes with a message; else nothing."""
+        return self.state if len(self.state) <= SHORT_STATE_BYTES else b""
+
+    @property
+    def long_state(self) -> bytes:
+        """The state, where it goes by a file; else nothing."""
+        return b"" if self.short_state else self.state

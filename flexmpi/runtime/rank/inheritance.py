@@ -6,6 +6,7 @@ settled before the program begins. Standard library only.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -16,16 +17,16 @@ from functools import partial
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import FrameType, ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from flexmpi.protocol.rank_start import NAMES, SIGNALS, SignalState, names_in
+from flexmpi.protocol.rank_start import COMPUTES, NAMES, RANK_NAMES, SIGNALS, SignalState, names_in
 from flexmpi.runtime.communication import link as links
 from flexmpi.runtime.rank import untouched
 
 if TYPE_CHECKING:
     from importlib.abc import Loader
 
-OWN = "FLEXMPI_"
+OWN, NUMBER = "FLEXMPI_", "FLEXMPI_RANK"
 MPI4PY, MULTIPROCESSING = "mpi4py.MPI", "multiprocessing.process"
 PYTHONS = frozenset((signal.SIGPIPE, signal.SIGXFSZ))
 """Signals that every Python ignores, and lets the children of ``subprocess`` not ignore."""
@@ -35,16 +36,39 @@ UNCATCHABLE = frozenset((signal.SIGKILL, signal.SIGSTOP))
 
 told: dict[str, str] = {}
 """What the node launcher has told this rank; empty where none has started it."""
+pipes: list[int] = []
+"""A successor's rank keeps its pipes to its launcher here, for standard output and standard error."""
 _of_mpi: dict[str, str] = {}
 _files: list[tuple[int, int, int]] = []
 _ignored: set[int] = set()
 _mask = threading.local()
 
 
+class RankPlace(NamedTuple):
+    """Where a rank is: its number in its world, the socket of its node's launcher, and its process set's folder there."""
+
+    number: int
+    socket: Path
+    folder: Path
+
+
+def place() -> RankPlace:
+    """Return where this rank is, which a launcher has started and whose inheritance is settled."""
+    number = int(told[NUMBER])
+    # The ranks of a node follow each other.
+    last = 0
+    for count, path in json.loads(told["FLEXMPI_SOCKETS"]):
+        last += count
+        if number < last:
+            return RankPlace(number, Path(path), Path(path).parent / Path(told["FLEXMPI_OUTPUT"]).name)
+    raise IndexError(f"rank {number} is not one of {last}")
+
+
 def settle() -> None:
     """Take what the launcher tells this rank, and keep what it was started with from the children it will have."""
     for name in [name for name in os.environ if name.startswith(OWN)]:
         told[name] = os.environ.pop(name)
+    told[NUMBER] = next((os.environ[name] for name in RANK_NAMES if name in os.environ), "0")
     _restore_temporary_folder()
     users = names_in(told[NAMES])
     _of_mpi.update((name, value) for name, value in os.environ.items() if name not in users)
@@ -133,6 +157,15 @@ def _empty_standard_input() -> None:
         os.close(null)
 
 
+def mark_output() -> None:
+    """Have all that this rank prints from now on shown as the application's."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    for pipe in pipes:
+        os.write(pipe, COMPUTES)
+
+
 def keep_from_children(file: int) -> None:
     """Have an open file closed in the processes that this one forks, and in the programs that are executed."""
     os.set_inheritable(file, False)
@@ -209,7 +242,7 @@ def _keep_sockets_in_own_folder(multiprocessing: ModuleType) -> None:
     In a folder that ``multiprocessing`` makes they would stay when all processes are killed. Children, of every start method,
     inherit this.
     """
-    folder = Path(told["FLEXMPI_OUTPUT"]) / SOCKETS
+    folder = place().folder / SOCKETS
     # Where it cannot be made the program has its import all the same.
     with suppress(OSError):
         folder.mkdir(mode=0o700, exist_ok=True)

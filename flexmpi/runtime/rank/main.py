@@ -20,31 +20,34 @@ from flexmpi.errors import LinkError
 from flexmpi.protocol.rank_start import MODULE
 from flexmpi.runtime.communication import link as links
 from flexmpi.runtime.machine import processes
-from flexmpi.runtime.rank import inheritance, untouched
+from flexmpi.runtime.rank import inheritance, untouched, written_files
 
 
 def main() -> None:
     """Run ``SCRIPT [ARGS…]`` or ``-m MODULE [ARGS…]`` as ``mpiexec`` has started it; the exit status is the program's."""
     _die_with_parent()
     inheritance.settle()
-    run(_number_in_world())
+    run()
 
 
-def run(local_rank: int) -> None:
+def run() -> None:
     """Run the script, in a process that dies with its launcher and has settled what its own children inherit."""
+    place = inheritance.place()
     try:
-        line = links.open_to(inheritance.told["FLEXMPI_SOCKET"])
+        line = links.open_to(str(place.socket))
     except LinkError:
         # The job has ended while this rank was starting; why has been said.
         sys.exit(1)
-    _print_into_own_pipes(Path(inheritance.told["FLEXMPI_OUTPUT"]), local_rank)
+    _print_into_own_pipes(place.folder, place.number)
     own = os.getpid()
-    line.send("hello", pset=int(inheritance.told["FLEXMPI_PSET"]), local_rank=local_rank, pid=own)
+    line.send("hello", pset=int(inheritance.told["FLEXMPI_PSET"]), local_rank=place.number, pid=own)
     sys.argv = sys.argv[1:]
     for stream in (sys.stdout, sys.stderr):
         # Whole lines, under PYTHONUNBUFFERED too, for those of the ranks of a process set come through one pipe.
         stream.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]
     untouched.remember()
+    if inheritance.pipes:
+        written_files.own.watch()
     status, failure = 0, None
     try:
         _run_program()
@@ -80,11 +83,6 @@ def _end_child(status: int, failure: BaseException | None) -> NoReturn:
         with suppress(OSError, ValueError):
             stream.flush()
     os._exit(status)
-
-
-def _number_in_world() -> int:
-    """Return this process's rank among those that its ``mpiexec`` started, by what MPICH or Open MPI says."""
-    return int(os.environ.get("PMI_RANK") or os.environ.get("PMIX_RANK") or "0")
 
 
 def _exit_status(end: SystemExit) -> int:
@@ -127,15 +125,21 @@ def _die_with_parent() -> None:
     processes.die_with(parent)
 
 
-def _print_into_own_pipes(folder: Path, local_rank: int) -> None:
+def _print_into_own_pipes(folder: Path, number: int) -> None:
     """Print into this rank's own pipes to the node launcher, so that its lines are not mixed with other ranks'."""
+    is_successor = {"FLEXMPI_JOINING", "FLEXMPI_CHANGE"} <= inheritance.told.keys()
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         # The pipe to hydra stays open, for hydra takes its end for the end of this process.
         inheritance.keep_from_children(os.dup(descriptor))
-        pipe = os.open(folder / f"{name}.{local_rank}", os.O_WRONLY | os.O_NONBLOCK)
+        pipe = os.open(folder / f"{name}.{number}", os.O_WRONLY | os.O_NONBLOCK)
         os.set_blocking(pipe, True)
         os.dup2(pipe, descriptor)
-        os.close(pipe)
+        if is_successor:
+            # Here it marks where it begins to compute, wherever the program may have its output go by then.
+            inheritance.keep_from_children(pipe)
+            inheritance.pipes.append(pipe)
+        else:
+            os.close(pipe)
 
 
 if __name__ == "__main__":

@@ -27,27 +27,31 @@ from flexmpi.runtime.job.interval import Interval
 from flexmpi.runtime.joining import membership
 from flexmpi.runtime.rank import finalisation
 from flexmpi.runtime.rank.agreement import Agreement
+from flexmpi.runtime.rank.handover_agreement import HandoverAgreement
+from flexmpi.runtime.rank.handover_opening import opened
 from flexmpi.runtime.rank.inheritance import mpi_is_initialised, told
+from flexmpi.runtime.rank.joining_agreement import JoiningAgreement
+from flexmpi.runtime.rank.once import OnceForAll, TopOfProgram
 from flexmpi.runtime.rank.untouched import is_untouched
 
 _open = _closed = False
 
 
-class Session:
+class Session(TopOfProgram):
     """The elastic side of one program; made by `session`, used as a context manager.
 
     The contract with the program:
 
-    - The script runs from the top in every rank, in those that join later too. What must survive an iteration lives in the
-      session's objects. `starting` is false in a rank that joins later: its ``.local`` blocks are empty until the first
-      iteration of its loop, when its data has arrived.
-    - Ranks, `comm` and rows stay the same within an iteration and may change between two. Rows lie on ranks in the order of
-      their numbers; so newcomers take theirs between the others, and rank 0 stays rank 0 until it leaves. Communicators made
-      from `comm` end with it. After a change the old blocks are read-only, so that a stale reference fails loudly; what they
-      show is undefined.
-    - Several `iterate` loops one after the other work; a rank that joins later skips the finished ones. It runs what stands
-      between them too, on its own or with its process set: `comm` has only these ranks then, and ``.local`` blocks are empty.
-      So what is declared there is filled by every rank, whether `starting` or not, and communication uses `comm`.
+    - The script runs from the top in every rank, in those that are started for a change too. What must survive an iteration
+      lives in the session's objects. `starting` is false in such a rank until the first iteration of its loop, when its data has
+      arrived; fill data under it.
+    - Ranks, `comm` and rows stay the same within an iteration. Between two they may change where ranks join and leave. Then
+      communicators made from `comm` end with it, and the old blocks are read-only, so that a stale reference fails loudly; what
+      they show is undefined. Rows lie on ranks in the order of their numbers; so newcomers take theirs between the others,
+      and rank 0 stays rank 0 until it leaves. Where a change is a handover all this stays the same as long as the rank lives, and
+      `comm` has the ranks of ``MPI.COMM_WORLD``.
+    - Several `iterate` loops one after the other work; a rank that is started later skips the finished ones. It runs what stands
+      between them too, with its process set, and `comm` has only these ranks then.
     - A rank that leaves unwinds from `iterate` by a ``SystemExit``: ``with`` and ``finally`` blocks run.
 
     Under plain ``python`` or ``mpiexec`` the same program runs with the ranks it was given.
@@ -62,23 +66,29 @@ class Session:
         self._last = MPI.PROC_NULL, 0
         self._iterating = self._stopped = False
         self._outside = "FLEXMPI_JOINING" in told and self._link is not None
-        self._starting = not self._outside
+        self._by_handover = self._can_wait = told.get("FLEXMPI_CHANGE") == "handover"
+        self._once = OnceForAll(self._link, computes=not self._outside)
         chosen = Interval.parse(told.get("FLEXMPI_INTERVAL") or str("0.5s" if interval is None else interval))
         control = MPI.COMM_WORLD.Dup()
         mpi_is_initialised()
         if self._link is not None:
             library = MPI.Get_library_version().split("\n")[0].rstrip("\0")
             facts = {"mpi": library, "size": control.size, "untouched": is_untouched()}
-            self._link.send("session", **facts, obstacle=membership.obstacle())
-            if self._starting:
+            self._link.send("session", **facts, obstacle=None if self._by_handover else membership.obstacle())
+            if not (self._outside or self._by_handover):
                 control = self._assemble_founders(control)
         self._group = Group.of(control)
-        if self._starting:
+        self._agreement: Agreement | None = None
+        if self._link is not None and self._by_handover:
+            self._agreement = opened(
+                self._link, self._registry, self._clock, chosen, group=self._group, once=self._once
+            )
+        elif not self._outside:
             speed = float(told.get("FLEXMPI_SPEED", "1"))
             self._registry.start(control.allgather(speed), control.rank)
-        self._agreement: Agreement | None = None
-        if self._link is not None:
-            self._agreement = Agreement(self._link, self._registry, self._clock, chosen, self._group)
+        if self._link is not None and self._agreement is None:
+            self._agreement = JoiningAgreement(self._link, self._registry, self._clock, chosen, self._group)
+        if self._agreement is not None:
             self._agreement.reconfigured = self._run_callbacks
         # Last: where one of the steps before fails, nothing of mpi4py's stays changed.
         begin_timing(self._clock)
@@ -113,8 +123,8 @@ class Session:
 
     @property
     def starting(self) -> bool:
-        """Whether this rank started with the application, so that it fills its part of the data."""
-        return self._starting
+        """Whether this rank computes, so that it fills its part of what is declared; one on its way into a loop does not."""
+        return not self._outside
 
     def array(
         self, name: str, shape: int | Sequence[int], dtype: DTypeLike = float, *, constant: bool = False
@@ -144,7 +154,7 @@ class Session:
         """
         self._registry.check_name(name)
         declared = DistributedArray(name, shape, space=self._space(name, shape), dtype=dtype, constant=constant)
-        self._registry.add(name, declared)
+        self._declare(name, declared)
         return declared
 
     def csr(
@@ -181,21 +191,28 @@ class Session:
         declared = DistributedCSR(
             name, shape, space=space, dtype=dtype, balance=balance, row_cost=row_cost, constant=constant
         )
-        self._registry.add(name, declared)
+        self._declare(name, declared)
         return declared
 
     def replicated(self, name: str, shape: int | Sequence[int], dtype: DTypeLike = float) -> ReplicatedArray:
         """Declare an array that every rank holds whole, the same on all of them; ranks that join receive rank 0's."""
         self._registry.check_name(name)
-        declared = ReplicatedArray(name, shape, dtype=dtype)
+        declared = ReplicatedArray(name, shape, dtype=dtype, is_taken=self._registry.is_taken)
         self._registry.add(name, declared)
         return declared
 
     def state(self, **values: Any) -> State:
         """Declare a few small Python values, the same on every rank; ranks that join receive rank 0's."""
         declared = State(**values)
+        if not self._registry.is_taken:
+            declared.await_values()
         self._registry.add_state(declared)
         return declared
+
+    def _declare(self, name: str, declared: DistributedArray | DistributedCSR) -> None:
+        self._registry.add(name, declared)
+        if isinstance(self._agreement, HandoverAgreement):
+            self._agreement.declared(declared)
 
     def iterate(self, maximum: int) -> Iterator[int]:
         """Yield the iteration numbers 0 to ``maximum - 1``; ranks join and leave between two of them.
@@ -239,10 +256,11 @@ class Session:
     def _elastic_loop(self, agreement: Agreement, loop: int, maximum: int) -> Iterator[int]:
         going_on: int | None = 0
         if self._outside:
-            going_on = agreement.wait_to_join(loop, maximum)
+            going_on = agreement.wait_to_begin(loop, maximum)
             if going_on is None:
                 return
             self._outside = False
+            self._once.begin()
         else:
             agreement.begin_loop(loop, maximum)
         iteration = going_on or 0

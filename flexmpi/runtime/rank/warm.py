@@ -101,7 +101,7 @@ def _become_rank(order: Order, launcher: int) -> None:
         os._exit(1)
     report.close()
     sys.argv = [rank.__file__, *order["command"]]
-    rank.run(order["local_rank"])
+    rank.run()
 
 
 def _await_adoption(middle: int) -> None:

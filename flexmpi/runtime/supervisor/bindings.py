@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from flexmpi.errors import CommandError
 from flexmpi.protocol.frames import Message
-from flexmpi.runtime.job.roster import Roster
+from flexmpi.runtime.job.roster import RankId, Roster
 from flexmpi.runtime.machine.tasks import Tasks
 from flexmpi.runtime.supervisor.process_sets import ProcessSets
 
@@ -21,6 +22,7 @@ class Bindings:
         self._process_sets = process_sets
         self._tasks = tasks
         self._answers: dict[int, str | None] = {}
+        self._bound: dict[RankId, list[int]] = {}
         self._requests = 0
 
     async def bind(self, cores: Mapping[int, list[int]]) -> None:
@@ -32,6 +34,21 @@ class Bindings:
             There is no such rank or core, or a node refuses.
         """
         by_node = self._checked(cores)
+        await self._bind(by_node)
+        self._bound.update({self._roster.members[number]: wanted for number, wanted in cores.items()})
+
+    async def hand_on(self, place_holders: Mapping[RankId, RankId | None]) -> None:
+        """Bind ranks, which have just taken over, as those were bound whose places they take; a refusal is passed over."""
+        bound, self._bound = self._bound, {}
+        by_node: dict[str, dict[int, list[int]]] = {}
+        for rank, holder in place_holders.items():
+            if holder in bound and rank in self._roster.pids:
+                self._bound[rank] = bound[holder]
+                by_node.setdefault(self._roster.node_of(rank), {})[self._roster.pids[rank]] = bound[holder]
+        with suppress(CommandError):
+            await self._bind(by_node)
+
+    async def _bind(self, by_node: Mapping[str, Mapping[int, list[int]]]) -> None:
         for node, of_pids in by_node.items():
             self._requests += 1
             request = self._requests

@@ -17,10 +17,11 @@ from flexmpi.runtime.job.balance import measured_weights, weights_after
 from flexmpi.runtime.job.diagnosis import difference, hang_message
 from flexmpi.runtime.job.grant import Grant
 from flexmpi.runtime.job.measurements import IntervalReport
-from flexmpi.runtime.job.options import Limits
+from flexmpi.runtime.job.options import JobOptions, Limits
 from flexmpi.runtime.job.places import newcomers_places
 from flexmpi.runtime.job.reconfiguration import Reconfiguration, Stage
 from flexmpi.runtime.job.roster import RankId, Roster
+from flexmpi.runtime.supervisor.bindings import Bindings
 
 ACCEPT_TIMEOUT_S = 3.0
 """How long the application may wait for newcomers that have said they are ready."""
@@ -35,12 +36,14 @@ PARKING_LIMIT_S = 2.0
 class Job(Protocol):
     """What the supervisor offers its reconfigurer."""
 
+    options: JobOptions
     roster: Roster
     application: Application
     limits: Limits
     grant: Grant
     latest: IntervalReport | None
     nodes_on_demand: bool
+    bindings: Bindings
 
     def notify(self) -> None:
         """Have all who wait look again."""
@@ -50,6 +53,15 @@ class Job(Protocol):
 
     async def start_process_set(self, node: str | None, size: int) -> list[RankId]:
         """Start ranks on a node, or for None on a new node of the provider's choice, and return them."""
+
+    async def ready_node(self, node: str | None) -> str:
+        """Have a launcher on a node, or for None on a new node of the provider's choice, and return the node's name."""
+
+    async def start_successor(self, places: Sequence[str]) -> list[RankId]:
+        """Start ranks on nodes that are ready, in this order, as one world, and return them."""
+
+    def let_node_go(self, node: str, *, if_idle: bool) -> None:
+        """Give a node back; with ``if_idle`` unless a process set lives there."""
 
     def give_up_nodes(self, nodes: Collection[str]) -> None:
         """Wait no longer for these nodes where they have not been granted yet."""
@@ -63,7 +75,10 @@ class Job(Protocol):
     async def until(self, condition: Callable[[], bool], *, limit_s: float | None = None) -> bool:
         """Wait until something has happened; False if it has not within the limit."""
 
-    def fail(self, why: str) -> None:
+    def warn(self, what: str) -> None:
+        """Print a warning."""
+
+    def fail(self, why: str, *, status: int = 1) -> None:
         """End the job with an error."""
 
     def reconfigured(self, reconfiguration: Reconfiguration) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Collection, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from flexmpi.cluster.platform import ScheduledChange
@@ -114,7 +115,8 @@ class PolicyInForce:
             if self.current.conditional:
                 self._grow_where_it_gains(adviser, latest)
         if self.current.wants_balance and not self._job.reconfigurer.busy:
-            self._job.reconfigurer.request_balance(cause="policy balance")
+            with suppress(CommandError):  # who asks for a change is told why there is none
+                self._job.reconfigurer.request_balance(cause="policy balance")
             self.current = self.current.acted()
 
     def _grow_where_it_gains(self, adviser: Adviser, latest: IntervalReport) -> None:

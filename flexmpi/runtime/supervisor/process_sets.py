@@ -6,7 +6,7 @@ What their ranks say is understood elsewhere (``rank_events``); here is only the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from flexmpi.cluster.platform import Node
@@ -14,15 +14,30 @@ from flexmpi.errors import MembershipError
 from flexmpi.protocol.frames import Message
 from flexmpi.runtime.job.options import JobOptions
 from flexmpi.runtime.job.roster import ProcessSet, RankId, Roster
+from flexmpi.runtime.machine import shared_files
+from flexmpi.runtime.machine.processes import SOCKET_NAME
+from flexmpi.runtime.machine.shared_files import SharedFile
 from flexmpi.runtime.machine.tasks import Tasks
 from flexmpi.runtime.providers.gateway import Gateway, LauncherLine
 from flexmpi.runtime.providers.launchers import Launchers
 from flexmpi.runtime.providers.local import LocalProvider
 from flexmpi.runtime.providers.provider import Provider
 from flexmpi.runtime.providers.slurm import SlurmProvider
+from flexmpi.runtime.supervisor.hosting import Hosting
 
-NETWORK = "UCX_NET_DEVICES"
-"""The interfaces that MPI opens. Virtual nodes need the loopback one only; another may go away while the job runs."""
+OF_VIRTUAL_NODES = {
+    "UCX_NET_DEVICES": "lo",
+    "FI_TCP_IFACE": "lo",
+    "OMPI_MCA_btl_tcp_if_include": "lo",
+    "OMPI_MCA_osc": "^ucx",
+    "OMPI_MCA_mpi_yield_when_idle": "1",
+    "I_MPI_THREAD_YIELD": "3",
+}
+"""
+What ranks on virtual nodes are told unless the user has set it. MPI needs the loopback interface only; another may go away while
+the job runs. Open MPI would print an error for each window, for want of a network. There may be more ranks than cores: one
+that waits gives its core to others.
+"""
 
 
 class ProcessSets:
@@ -38,6 +53,8 @@ class ProcessSets:
         The job's tasks.
     on_message
         Called with a node's name and each message of its launcher.
+    on_ended
+        Called with the report of the end of a process set, when nothing of it is left on any node.
     on_lost
         Called with a process set whose launcher is gone, and why that is its end.
     warn
@@ -51,15 +68,21 @@ class ProcessSets:
         tasks: Tasks,
         *,
         on_message: Callable[[str, Message], None],
+        on_ended: Callable[[Message], None],
         on_lost: Callable[[ProcessSet, str], None],
         warn: Callable[[str], None],
     ) -> None:
         self._options = options
+        self._directory = str(Path.cwd())
         self._roster = roster
         self._tasks = tasks
+        self._on_ended = on_ended
         self._on_lost = on_lost
         self._warn = warn
+        self._hosting = Hosting(self.tell_launcher, on_ended=self._set_ended)
         self._remarks: dict[str, str] = {}
+        self._near: set[str] = set()
+        self._shared: set[SharedFile] = set()
         self._provider: Provider | None = None
         self._gateway = Gateway(on_message, self._on_arrival, self._on_launcher_lost)
 
@@ -91,9 +114,20 @@ class ProcessSets:
     async def close(self) -> None:
         """End all process sets and launchers, those that are still on their way too."""
         await self._launchers.close()
+        self._shared = shared_files.remove_unused(self._shared)
 
     async def start(self, node: str | None, size: int, environment: Mapping[str, str]) -> list[RankId]:
-        """Start ranks on a node, or for None on a new node that the provider chooses.
+        """Start ranks on a node, or for None on a new node that the provider chooses, as a process set of their own.
+
+        Raises
+        ------
+        MembershipError
+            The node was refused or not granted in time.
+        """
+        return await self.start_world([await self.ready(node)] * size, environment)
+
+    async def ready(self, node: str | None) -> str:
+        """Have a launcher on a node, or for None on a new node that the provider chooses; return the node's name.
 
         Raises
         ------
@@ -102,27 +136,49 @@ class ProcessSets:
         """
         node = await self._launchers.ensure(node)
         await self.learn([node])
-        if (line := self._gateway.lines.get(node)) is None:
-            raise MembershipError(f"the node launcher of {node} is gone")
         # One that came after the start, and of which nobody can tell more, has the cores that its launcher sees.
-        self._roster.learn([Node(node, max(1, len(line.cores)), alias=node)])
+        self._roster.learn([Node(node, max(1, len(self._line(node).cores)), alias=node)])
         self._remarks.pop(node, None)
-        pset = self._roster.add(node, size)
-        told = {"FLEXMPI_PSET": str(pset.number), "FLEXMPI_SPEED": repr(self._roster.speed_of(node))}
+        return node
+
+    async def start_world(self, places: Sequence[str], environment: Mapping[str, str]) -> list[RankId]:
+        """Start ranks on nodes that are `ready`, those of a node one after the other, as one process set.
+
+        Raises
+        ------
+        MembershipError
+            A node is not there any more.
+        """
+        lines = {node: self._line(node) for node in dict.fromkeys(places)}
+        pset = self._roster.add(places)
+        told = {"FLEXMPI_PSET": str(pset.number), "FLEXMPI_SPEED": repr(self._roster.speed_of(pset.node))}
         if self._options.interval is not None:
             told["FLEXMPI_INTERVAL"] = self._options.interval
-        if self._options.allocation is None and NETWORK not in os.environ:
-            told[NETWORK] = "lo"
-        line.send(
+        if self._options.allocation is None:
+            told.update({name: value for name, value in OF_VIRTUAL_NODES.items() if name not in os.environ})
+        self._hosting.host(pset, lines[pset.node])
+        # Ranks print into pipes that are to be there before them.
+        await self._tasks.until(lambda: self._hosting.is_ready(pset))
+        if (problem := self._hosting.problem(pset)) is not None or pset.number not in self._roster.psets:
+            self._hosting.give_up(pset)
+            raise MembershipError(problem or f"a node launcher of {', '.join(pset.nodes)} is gone")
+        lines[pset.node].send(
             "start",
             pset=pset.number,
-            ranks=size,
+            ranks=pset.size,
+            here=pset.numbers_on(pset.node),
+            sockets=[(len(pset.numbers_on(node)), str(line.folder / SOCKET_NAME)) for node, line in lines.items()],
             command=self._options.command,
-            directory=str(Path.cwd()),
+            directory=self._directory,
             environment={**self._launchers.rank_environment, **environment, **told},
             warm=self._options.warm,
         )
         return pset.ranks
+
+    def _line(self, node: str) -> LauncherLine:
+        if (line := self._gateway.lines.get(node)) is None:
+            raise MembershipError(f"the node launcher of {node} is gone")
+        return line
 
     async def learn(self, names: Iterable[str]) -> None:
         """Take in those of these nodes that nobody knew at the start and that the job may have by now."""
@@ -133,9 +189,11 @@ class ProcessSets:
         """Send a message to ranks, through their launchers."""
         for number in sorted({rank.pset for rank in ranks}):
             if (pset := self._roster.psets.get(number)) is not None:
-                local_ranks = [rank.local_rank for rank in ranks if rank.pset == number]
+                told = {rank.local_rank for rank in ranks if rank.pset == number}
                 message = {"kind": kind, **fields}
-                self.tell_launcher(pset.node, "rank", pset=number, local_ranks=local_ranks, message=message)
+                for node in pset.nodes:
+                    if here := sorted(told.intersection(pset.numbers_on(node))):
+                        self.tell_launcher(node, "rank", pset=number, local_ranks=here, message=message)
 
     def tell_launcher(self, node: str, kind: str, **fields: object) -> None:
         """Send a message to a node's launcher, if it is there."""
@@ -172,7 +230,25 @@ class ProcessSets:
     def kill(self, number: int) -> None:
         """End a process set at once."""
         if (pset := self._roster.psets.get(number)) is not None:
-            self.tell_launcher(pset.node, "kill", pset=number)
+            for node in pset.nodes:
+                self.tell_launcher(node, "kill", pset=number)
+
+    def heard(self, node: str, message: Message) -> None:
+        """Take in what a launcher says of a process set that has ranks on its node."""
+        match message["kind"]:
+            case "hosted":
+                self._hosting.ready(node, message["pset"], problem=message["problem"])
+            case "unhosted":
+                self._hosting.gone(node, message["pset"])
+            case "pset_ended":
+                self._hosting.head_ended(message)
+            case "noted" if node in self._near:
+                self._shared.update(SharedFile(*file) for file in message["files"])
+
+    def _set_ended(self, pset: ProcessSet, message: Message) -> None:
+        self._on_ended(message)
+        for node in pset.nodes:
+            self.let_go(node, if_idle=True)
 
     def give_up(self, nodes: Collection[str]) -> None:
         """Wait no longer for these nodes where they have not been granted yet."""
@@ -205,19 +281,24 @@ class ProcessSets:
         return self._remarks.get(node)
 
     def _is_used(self, node: str) -> bool:
-        return any(pset.node == node for pset in self._roster.psets.values())
+        return any(node in pset.nodes for pset in self._roster.psets.values())
 
     def _on_arrival(self, line: LauncherLine, hello: Message) -> bool:
         awaited = self._launchers.arrived(line, hello)
+        if hello.get("host") == os.uname().nodename:
+            self._near.add(line.node)
         self._tasks.notify()
         return awaited
 
     def _on_launcher_lost(self, node: str) -> None:
         self._tasks.spawn(self._see_lost(node))
-        for pset in [pset for pset in self._roster.psets.values() if pset.node == node]:
+        for pset in [pset for pset in self._roster.psets.values() if node in pset.nodes]:
             self._on_lost(pset, f"the node launcher of {node} is gone")
+        self._hosting.lost(node)
         self._tasks.notify()
 
     async def _see_lost(self, node: str) -> None:
         await self._launchers.lost(node)
+        # What it would have removed itself if it had not been killed.
+        self._shared = shared_files.remove_unused(self._shared)
         self._tasks.notify()

@@ -10,22 +10,38 @@ from dataclasses import asdict
 from functools import partial
 from typing import Protocol
 
+from flexmpi.errors import LinkError, MembershipError, NodeMemoryError
 from flexmpi.protocol.frames import Message
+from flexmpi.protocol.handover import OF_RANKS, Welcome
+from flexmpi.protocol.records import as_object, from_object
 from flexmpi.runtime.job.application import Application
+from flexmpi.runtime.job.handover_events import (
+    PredecessorLost,
+    SuccessorLost,
+)
 from flexmpi.runtime.job.measurements import IntervalReport
+from flexmpi.runtime.job.options import JobOptions
 from flexmpi.runtime.job.reconfiguration import Stage
 from flexmpi.runtime.job.roster import ProcessSet, RankId, Roster, Waiting
 from flexmpi.runtime.reporting.eventlog import EventLog
+from flexmpi.runtime.supervisor.handing_over import HandingOver
 from flexmpi.runtime.supervisor.io_phases import IOPhases
 from flexmpi.runtime.supervisor.meters import Meters
 from flexmpi.runtime.supervisor.policy_in_force import PolicyInForce
 from flexmpi.runtime.supervisor.reconfigurer import Reconfigurer
+from flexmpi.runtime.supervisor.world_end import exit_status, killed_first, signal_name
 
 LOST_LIMIT_S = 3.0
 """How soon a process set must have ended after one of its ranks has; a process set without one of its ranks is of no use."""
 
-HINTS = {signal.SIGBUS: "; a full /dev/shm does that, where ranks of a node share memory"}
+HINTS: dict[int, str] = {signal.SIGBUS: "; a full /dev/shm does that, where ranks of a node share memory"}
 """What a person should look at who reads that a signal has killed a rank."""
+
+BEFORE_THE_END = " before the application did"
+
+OF_THE_MACHINE = tuple(f"flexmpi.errors.{error.__name__}" for error in (NodeMemoryError, MembershipError, LinkError))
+NOT_THE_PROGRAMS = ("mpi4py.MPI.Exception", *OF_THE_MACHINE)
+"""What a program that could run may raise: for want of memory, or in a world that has lost a rank."""
 
 FIGURES = ("iteration", "bytes", "join_s", "balance_s", "move_s", "part_s", "stall_s")
 
@@ -33,6 +49,7 @@ FIGURES = ("iteration", "bytes", "join_s", "balance_s", "move_s", "part_s", "sta
 class Watched(Protocol):
     """What the supervisor offers to the messages of its ranks."""
 
+    options: JobOptions
     roster: Roster
     application: Application
     reconfigurer: Reconfigurer
@@ -41,6 +58,7 @@ class Watched(Protocol):
     io_phases: IOPhases
     log: EventLog
     founders: list[list[RankId]]
+    has_failed: bool
 
     def tell(self, ranks: Collection[RankId], kind: str, **fields: object) -> None:
         """Send a message to ranks."""
@@ -53,6 +71,9 @@ class Watched(Protocol):
 
     def warn(self, what: str) -> None:
         """Print a warning."""
+
+    def refuse_successors(self, why: str, *, traceback: str) -> None:
+        """Take no order any more that needs a successor: the program fails in one."""
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
         """Have something done after a while, if the job lives so long."""
@@ -89,15 +110,30 @@ class RankEvents:
         self.opened: set[RankId] = set()
         self._said_bye: set[RankId] = set()
         self._lost_first: dict[int, RankId] = {}
+        self._missed: set[RankId] = set()
 
     def handle(self, rank: RankId, message: Message) -> None:
         """Understand one message; a kind that is not known is of a newer rank and does no harm, nor does one of the dead."""
-        handler = getattr(self, f"_on_{message['kind']}", None)
-        if handler is not None and rank.pset in self._job.roster.psets:
+        if rank.pset not in self._job.roster.psets:
+            return
+        if message["kind"] in OF_RANKS:
+            for handing_over in self._handovers:
+                handing_over.heard(rank, from_object(message, OF_RANKS))
+        elif (handler := getattr(self, f"_on_{message['kind']}", None)) is not None:
             handler(rank, message)
+
+    @property
+    def _handovers(self) -> list[HandingOver]:
+        handovers = self._job.reconfigurer.handovers
+        return [] if handovers is None else handovers.all
+
+    def _to_successor(self, ranks: Collection[RankId]) -> HandingOver | None:
+        handovers = self._job.reconfigurer.handovers
+        return None if handovers is None else handovers.to_successor(ranks)
 
     def _on_hello(self, rank: RankId, message: Message) -> None:
         self._job.roster.pids[rank] = message["pid"]
+        self._missed.discard(rank)
 
     def _on_session(self, rank: RankId, message: Message) -> None:
         self.opened.add(rank)
@@ -113,6 +149,18 @@ class RankEvents:
             )
         elif self._belongs(rank) and message["obstacle"] is not None:
             self._job.application.obstacle = message["obstacle"]
+        elif self._job.reconfigurer.handovers is not None:
+            self._welcome(rank, pset)
+
+    def _welcome(self, rank: RankId, pset: ProcessSet) -> None:
+        """Tell a rank what its world is: at once where it is the first one, else when its rows are planned."""
+        roster = self._job.roster
+        if (handing_over := self._to_successor([rank])) is not None:
+            handing_over.opened(rank)
+        elif self._belongs(rank):
+            weights = tuple(roster.speed_of(place) for place in pset.places)
+            welcome = Welcome(pset.number, pset.places, weights, self._job.options.blocks)
+            self._job.tell([rank], **as_object(welcome))
 
     def _on_loop(self, rank: RankId, message: Message) -> None:
         application = self._job.application
@@ -123,6 +171,8 @@ class RankEvents:
         application.maximum = message["maximum"]
         application.objects = _as_text(message["objects"])
         self._job.log.write("loop", loop=message["loop"], maximum=message["maximum"])
+        for handing_over in self._handovers:
+            handing_over.loop_began()
 
     def _on_sample(self, rank: RankId, message: Message) -> None:
         latest = IntervalReport(**{name: message[name] for name in IntervalReport.__annotations__})
@@ -145,6 +195,11 @@ class RankEvents:
 
     def _on_io_end(self, rank: RankId, message: Message) -> None:
         self._job.io_phases.end(rank)
+
+    def _on_output_opened(self, rank: RankId, message: Message) -> None:
+        outputs, path = self._job.application.outputs, message["path"]
+        self._job.tell([rank], "output_noted", first=path not in outputs)
+        outputs.add(path)
 
     def _on_waiting(self, rank: RankId, message: Message) -> None:
         declared = Waiting(message["loop"], message["digest"], _as_text(message["objects"]))
@@ -223,6 +278,10 @@ class RankEvents:
             return
         how = f"raised {message['summary']}" if text else f"ended with status {message['status']}"
         self._job.log.write("outsider_failed", rank=name, how=how, traceback=text)
+        successor = self._to_successor([rank])
+        is_programs = text and not message["summary"].startswith(NOT_THE_PROGRAMS)
+        if is_programs and successor is not None and not successor.does_without_predecessor:
+            self._job.refuse_successors(f"{name} {how}", traceback=text)
         self._job.kill_process_set(rank.pset)
         self.process_set_lost(self._job.roster.psets[rank.pset], f"{name} {how}")
 
@@ -238,19 +297,24 @@ class RankEvents:
     def _on_lost(self, rank: RankId, message: Message) -> None:
         self._job.io_phases.end(rank)
         self._lost_first.setdefault(rank.pset, rank)
+        self._missed.add(rank)
         self._job.later(LOST_LIMIT_S, partial(self._end_without, rank))
 
     def _end_without(self, rank: RankId) -> None:
         """End a process set that has lost a rank and goes on, in vain, without it."""
-        if (pset := self._job.roster.psets.get(rank.pset)) is not None:
+        if (pset := self._job.roster.psets.get(rank.pset)) is not None and rank in self._missed:
             self._job.kill_process_set(rank.pset)
             self.process_set_lost(pset, f"{self._job.roster.name(rank)} has gone without a word")
 
     def process_set_ended(self, message: Message) -> None:
-        """A process set has ended, as its launcher reports: well, or by a signal or a status of its own."""
-        pset = self._job.roster.psets.get(message["pset"])
-        if pset is None:
-            return
+        """A process set has ended, as its launcher reports; nothing of it is left."""
+        if (pset := self._job.roster.psets.get(message["pset"])) is not None:
+            self._see_end(pset, message)
+        for handing_over in self._handovers:
+            handing_over.gone(message["pset"])
+
+    def _see_end(self, pset: ProcessSet, message: Message) -> None:
+        """Note the end of a process set: well, or by a signal or a status of its own."""
         # A script that has done its work may skip the interpreter's exit by os._exit(0).
         said_bye = all(rank in self._said_bye for rank in pset.ranks)
         if message["status"] == 0 and (said_bye or self._job.application.finished):
@@ -262,16 +326,21 @@ class RankEvents:
             self._lose(pset, f"{self._job.roster.name(pset.ranks[0])} ended")
             self._job.roster.remove(pset.number)
         else:
-            self.process_set_lost(pset, self._cause(pset, message), status=_exit_status(message))
+            self.process_set_lost(pset, self._cause(pset, message), status=self._exit_status(pset, message))
 
     def process_set_lost(self, pset: ProcessSet, cause: str, *, status: int = 1) -> None:
         """A process set has ended against expectation: a newcomer's is dropped, a member's ends the job."""
         is_member = any(self._belongs(rank) for rank in pset.ranks)
-        if is_member:
+        handing_over = next((each for each in self._handovers if each.does_without_predecessor), None)
+        if is_member and handing_over is not None:
+            handing_over.predecessor_status = status
+            handing_over.apply(PredecessorLost(cause))
+        elif is_member:
             self._job.fail(cause, status=status)
-        if not self._lose(pset, cause) and not is_member and not self._job.roster.retired.isdisjoint(pset.ranks):
+        has_left = not is_member and not self._job.roster.retired.isdisjoint(pset.ranks)
+        if not self._lose(pset, cause) and has_left and not self._job.has_failed:
             self._job.warn(f"{cause}; the application goes on")
-        self._job.log.write("pset_lost", pset=pset.number, node=pset.node, member=is_member, cause=cause)
+        self._job.log.write("pset_lost", pset=pset.number, node=",".join(pset.nodes), member=is_member, cause=cause)
         self._job.roster.remove(pset.number)
 
     def _belongs(self, rank: RankId) -> bool:
@@ -283,6 +352,9 @@ class RankEvents:
 
     def _lose(self, pset: ProcessSet, cause: str) -> bool:
         """Note which newcomers of the reconfiguration under way are gone, if any are."""
+        if (successor := self._to_successor(pset.ranks)) is not None:
+            successor.apply(SuccessorLost(f"{cause.removesuffix(BEFORE_THE_END)} before it took over"))
+            return True
         current = self._job.reconfigurer.current
         if current is None or current.over:
             return False
@@ -293,34 +365,27 @@ class RankEvents:
             self._job.tell(self._job.roster.members[:1], "withdraw", reconfiguration=current.number)
         return bool(gone)
 
+    def _exit_status(self, pset: ProcessSet, message: Message) -> int:
+        first = self._lost_first.get(pset.number)
+        return exit_status(message, None if first is None else self._job.roster.pids.get(first))
+
     def _cause(self, pset: ProcessSet, message: Message) -> str:
         """Say which rank ended a process set, and how."""
         pids = {self._job.roster.pids.get(rank): rank for rank in pset.ranks}
-        where = f"process set {pset.number} (node {pset.node})"
+        where = f"process set {pset.number} (node {', '.join(pset.nodes)})"
         if message["error"] is not None:
             return f"{where} could not start: {message['error']}"
         if message["status"] < 0:
-            return f"mpiexec of {where} was killed by {_signal_name(-message['status'])}"
-        if message["signal"] is not None:
-            who = pids.get(message["killed_pid"])
-            name = self._job.roster.name(who) if who is not None else f"process {message['killed_pid']} of {where}"
-            return f"{name} was killed by {_signal_name(message['signal'])}{HINTS.get(message['signal'], '')}"
+            return f"mpiexec of {where} was killed by {signal_name(-message['status'])}"
+        first = self._lost_first.get(pset.number)
+        if (killed := killed_first(message, None if first is None else self._job.roster.pids.get(first))) is not None:
+            pid, number = killed
+            who = pids.get(pid)
+            name = self._job.roster.name(who) if who is not None else f"process {pid} of {where}"
+            return f"{name} was killed by {signal_name(number)}{HINTS.get(number, '')}"
         silent = [rank for rank in pset.ranks if rank not in self._said_bye] or pset.ranks
-        name = self._job.roster.name(self._lost_first.get(pset.number, silent[0]))
-        return f"{name} ended with status {message['status']} before the application did"
-
-
-def _signal_name(number: int) -> str:
-    return f"signal {number} ({signal.Signals(number).name})" if number in set(signal.Signals) else f"signal {number}"
-
-
-def _exit_status(message: Message) -> int:
-    """Return the exit status of a job that ends because a process set has: 128 + the signal's number, as in a shell."""
-    if message["status"] < 0:
-        return 128 - int(message["status"])
-    if message["signal"] is not None:
-        return 128 + int(message["signal"])
-    return int(message["status"]) or 1
+        name = self._job.roster.name(silent[0] if first is None else first)
+        return f"{name} ended with status {message['status']}{BEFORE_THE_END}"
 
 
 def _as_text(objects: list[dict[str, object]]) -> tuple[str, ...]:

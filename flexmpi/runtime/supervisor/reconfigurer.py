@@ -18,6 +18,7 @@ from flexmpi.runtime.job.measurements import IntervalReport
 from flexmpi.runtime.job.placement import resolve_changes
 from flexmpi.runtime.job.reconfiguration import Reconfiguration, Stage
 from flexmpi.runtime.supervisor.execution import Execution, Job
+from flexmpi.runtime.supervisor.handovers import Handovers
 
 EXIT_LIMIT_S = 20.0
 """How long a process set that has left may take to end before it is killed."""
@@ -25,9 +26,13 @@ EXIT_LIMIT_S = 20.0
 
 @dataclass
 class Reconfigurer:
-    """The queue of reconfigurations of one job, and the one that is under way."""
+    """The queue of reconfigurations of one job, and the one that is under way.
+
+    Where ranks change by handover to another world, and not by joining, there are ``handovers``.
+    """
 
     job: Job
+    handovers: Handovers | None = None
     current: Reconfiguration | None = None
     queue: deque[Reconfiguration] = field(default_factory=deque)
     _numbers: int = 0
@@ -114,6 +119,8 @@ class Reconfigurer:
     def _check_can_change(self) -> None:
         if self.job.application.obstacle is not None:
             raise CommandError(f"this application has a fixed size: {self.job.application.obstacle}")
+        if self.job.application.no_successor is not None:
+            raise CommandError(f"no world can take over from this application: {self.job.application.no_successor}")
         if self.job.application.finished:
             raise CommandError("the application is ending")
 
@@ -157,9 +164,11 @@ class Reconfigurer:
         Raises
         ------
         CommandError
-            The application is ending.
+            The application is ending, or no other world can take over from it.
         """
-        if self.job.application.finished:
+        if self.handovers is not None:
+            self._check_can_change()
+        elif self.job.application.finished:
             raise CommandError("the application is ending")
         return self._queue(Reconfiguration(self._next_number(), cause, {}, balance=True))
 
@@ -230,6 +239,8 @@ class Reconfigurer:
 
     def abandon_all(self, why: str) -> None:
         """Give up what is under way or queued: the application has ended."""
+        if self.handovers is not None:
+            self.handovers.abandon_prepared()
         while self.queue:
             wanted = self.queue.popleft()
             wanted.fail(why)
@@ -243,15 +254,22 @@ class Reconfigurer:
         self._check_still_possible(wanted)
         wanted.ranks_before, wanted.nodes_before = len(roster.members), len(roster.occupied())
         if wanted.ready:
-            await self._make_ready(wanted)
+            if self.handovers is None:
+                await self._make_ready(wanted)
+            else:
+                await self.handovers.prepare(wanted)
             wanted.ranks_after, wanted.nodes_after = wanted.ranks_before, wanted.nodes_before
             wanted.step(Stage.DONE)
             return
         wanted.leaving = roster.leavers({node: -change for node, change in wanted.changes.items() if change < 0})
         wanted.parking = roster.parking(wanted.leaving)
-        await Execution(job, wanted, outdated=self._outdated).run()
-        wanted.left = {number: roster.node_of(roster.members[number]) for number in wanted.leaving}
-        roster.change(wanted.leaving, wanted.newcomers, wanted.places)
+        left = {number: roster.node_of(roster.members[number]) for number in wanted.leaving}
+        if self.handovers is None:
+            await Execution(job, wanted, outdated=self._outdated).run()
+            roster.change(wanted.leaving, wanted.newcomers, wanted.places)
+        else:
+            await self.handovers.carry_out(wanted)
+        wanted.left = left
         wanted.ranks_after, wanted.nodes_after = len(roster.members), len(roster.occupied())
         self._outdated = job.latest
         wanted.step(Stage.DONE)
@@ -272,6 +290,8 @@ class Reconfigurer:
             raise MembershipError(wanted.withdrawn)
         if self.job.application.finished:
             raise MembershipError("the application ended first")
+        if self.job.application.no_successor is not None:
+            raise MembershipError(f"no world can take over from this application: {self.job.application.no_successor}")
         if self.job.application.obstacle is not None and not wanted.balance:
             raise MembershipError(f"this application has a fixed size: {self.job.application.obstacle}")
         if not wanted.balance and not wanted.forced and not wanted.ready:

@@ -66,7 +66,7 @@ class Reports:
         """Report a reconfiguration that was carried out."""
         elapsed_s = time.monotonic() - self._began
         members = enumerate(self._roster.members)
-        joined = {number: self._roster.node_of(rank) for number, rank in members if rank in done.newcomers}
+        joined = {number: self._roster.node_of(rank) for number, rank in members if rank in done.added}
         self._show(*report.spawn_lines(done, joined, elapsed_s=elapsed_s))
         self._show(*report.balance_lines(done))
         self._show(*report.ready_lines(done))

@@ -10,11 +10,9 @@ import asyncio
 import os
 import shutil
 import signal
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from flexmpi.errors import CommandError, MembershipError, MessageError
 from flexmpi.protocol.address import Address
@@ -29,13 +27,16 @@ from flexmpi.runtime.job.roster import ProcessSet, RankId, Roster
 from flexmpi.runtime.machine import processes
 from flexmpi.runtime.machine.tasks import Tasks
 from flexmpi.runtime.reporting import report
+from flexmpi.runtime.reporting.application_output import ApplicationOutput
 from flexmpi.runtime.reporting.eventlog import EventLog
 from flexmpi.runtime.reporting.monitoring import Monitor
 from flexmpi.runtime.reporting.terminal import Terminal
-from flexmpi.runtime.supervisor import listener, signals
+from flexmpi.runtime.supervisor import founders, listener, signals
 from flexmpi.runtime.supervisor.admission import Admission
+from flexmpi.runtime.supervisor.agent_line import AgentLine
 from flexmpi.runtime.supervisor.bindings import Bindings
 from flexmpi.runtime.supervisor.commander import Commander
+from flexmpi.runtime.supervisor.handovers import Handovers
 from flexmpi.runtime.supervisor.io_phases import IOPhases
 from flexmpi.runtime.supervisor.meters import Meters
 from flexmpi.runtime.supervisor.policy_in_force import PolicyInForce
@@ -48,19 +49,6 @@ RELEASE_LIMIT_S = 10.0
 NEWCOMERS_LIMIT_S = 1.0
 LAST_WORDS_LIMIT_S = 1.0
 TERMINATED = 128 + signal.SIGTERM
-
-
-class AgentLine(Protocol):
-    """A job's line to the cluster agent, as far as its supervisor uses it."""
-
-    def start(self) -> None:
-        """Look for the agent from now on."""
-
-    def sampled(self, latest: IntervalReport) -> None:
-        """Tell what was measured in a sampling interval."""
-
-    async def close(self, *, status: int, why: str | None) -> None:
-        """Say that the job has ended."""
 
 
 class Supervisor:
@@ -91,18 +79,24 @@ class Supervisor:
         self.log = log
         self.roster = Roster(options.nodes)
         self.application = Application()
-        self.reconfigurer = Reconfigurer(self)
+        self.reconfigurer = Reconfigurer(self, Handovers(self) if options.change == "handover" else None)
         self.latest: IntervalReport | None = None
         self.nodes_on_demand = options.allocation is not None
         self.founders: list[list[RankId]] = []
         self.status = 0
-        self._failed = False
+        self.has_failed = False
         self._why = self._traceback = ""
         self._hurried = False
         self._terminating = False
         self._tasks = Tasks(self._failed_itself)
         self.process_sets = ProcessSets(
-            options, self.roster, self._tasks, on_message=self._on_message, on_lost=self._on_lost, warn=self.warn
+            options,
+            self.roster,
+            self._tasks,
+            on_message=self._on_message,
+            on_ended=self._on_ended,
+            on_lost=self._on_lost,
+            warn=self.warn,
         )
         # What the parts of the job need of these two.
         self.until, self.notify, self.later = self._tasks.until, self._tasks.notify, self._tasks.later
@@ -110,6 +104,7 @@ class Supervisor:
         self.tell, self.stopped = self.process_sets.tell, self.process_sets.stopped
         self.give_up_nodes, self.learn_nodes = self.process_sets.give_up, self.process_sets.learn
         self.kill_process_set, self.remark_on = self.process_sets.kill, self.process_sets.remark_on
+        self.ready_node, self.let_node_go = self.process_sets.ready, self.process_sets.let_go
         self.monitor = Monitor(options.report, in_seconds=options.report_in_seconds, counters=options.counters)
         self.reports = Reports(self.roster, self.monitor, show=self.show)
         self.meters = Meters(self, events=options.counters, on_energy=self._energy_read)
@@ -132,10 +127,10 @@ class Supervisor:
         int
             The exit status: the application's, 143 if it was terminated by a command, 128 + the signal that ended the job.
         """
-        started_at = time.time()
         signals.catch(end=self._on_signal, suspend=self._suspend)
         folder = processes.private_folder()
         self._terminal = Terminal(partial(self.fail, "", status=128 + signal.SIGPIPE))
+        self._output = ApplicationOutput(self._terminal, verbose=self.options.verbose)
         transport = None
         try:
             await self.process_sets.open(folder)
@@ -144,7 +139,7 @@ class Supervisor:
             self.show(*report.host_lines(self.options.nodes), f"Policy is {self.policy.current.name}")
             self._tasks.spawn(self._start_founders())
             self._tasks.spawn(self.reconfigurer.run())
-            await self.until(lambda: self._failed or (bool(self.roster.members) and not self.roster.psets))
+            await self.until(lambda: self.has_failed or (bool(self.roster.members) and not self.roster.psets))
             await self._hear_of_newcomers()
         finally:
             if transport is not None:
@@ -154,7 +149,6 @@ class Supervisor:
             self._tasks.cancel()
             await self.process_sets.close()
             shutil.rmtree(folder, ignore_errors=True)
-            processes.clear_shared_memory(since=started_at)
             if self._agent is not None:
                 await self._agent.close(status=self.status, why=self._why)
             await self._say_the_last()
@@ -179,10 +173,23 @@ class Supervisor:
         """
         return await self.process_sets.start(node, size, {"FLEXMPI_JOINING": "1", **self.meters.environment()})
 
+    async def start_successor(self, places: Sequence[str]) -> list[RankId]:
+        """Start ranks on nodes that are ready, in this order, as one world.
+
+        Raises
+        ------
+        MembershipError
+            A node is not there any more.
+        """
+        environment = {"FLEXMPI_CHANGE": "handover", "FLEXMPI_JOINING": "1", **self.meters.environment()}
+        ranks = await self.process_sets.start_world(places, environment)
+        self._output.hold(ranks)
+        return ranks
+
     def fail(self, why: str, *, status: int = 1, traceback: str | None = None) -> None:
         """End the job with an error; the first one counts and is the only one printed, behind what the ranks print."""
-        if not self._failed:
-            self._failed, self.status = True, status
+        if not self.has_failed:
+            self.has_failed, self.status = True, status
             self._why, self._traceback = why, traceback or ""
             self.notify()
 
@@ -226,7 +233,7 @@ class Supervisor:
         if reconfiguration.stage is Stage.DONE:
             self.meters.tell()
         self.policy.reconfigured(reconfiguration)
-        if reconfiguration.stage is Stage.FAILED and not self._failed:
+        if reconfiguration.stage is Stage.FAILED and not self.has_failed:
             self._terminal.say(
                 f"flexmpi: reconfiguration {reconfiguration.number} was dropped: {reconfiguration.why}\n"
             )
@@ -242,13 +249,18 @@ class Supervisor:
 
     def _write_output(self, node: str, message: Message) -> None:
         """Pass on what ranks print, and let their launcher send more when it is written."""
-        data = message["text"].encode(errors="surrogateescape")
-        then = partial(self.process_sets.tell_launcher, node, "taken", bytes=len(data))
-        self._terminal.write(message["stream"], data, source=RankId(message["pset"], message["local_rank"]), then=then)
+        size_bytes = len(message["text"].encode(errors="surrogateescape"))
+        self._output.write(message, then=partial(self.process_sets.tell_launcher, node, "taken", bytes=size_bytes))
 
     def warn(self, what: str) -> None:
         """Print a warning."""
         self._terminal.say(f"flexmpi: warning: {what}\n")
+
+    def refuse_successors(self, why: str, *, traceback: str) -> None:
+        """Take no order any more that needs a successor: the program fails in one, and says how once."""
+        if self.application.no_successor is None:
+            self.application.no_successor = why
+            self._terminal.say(traceback)
 
     def interval_ended(self, latest: IntervalReport) -> None:
         """Take note of what was measured in a sampling interval."""
@@ -267,31 +279,16 @@ class Supervisor:
     # The job's own life.
 
     async def _start_founders(self) -> None:
-        placement = list(self.options.placement.items())
-        environment = {"FLEXMPI_FOUNDERS": str(len(placement)), **self.meters.environment()}
         try:
-            for node, size in placement:
-                self.founders.append(await self.process_sets.start(node, size, environment))
+            await founders.start(self)
+            placement = dict(self.options.placement)
+            self.log.write("started", ranks=len(self.roster.members), placement=placement, pid=os.getpid())
+            self.notify()
+            if self.options.agent is not None:
+                self._look_for_agent(self.options.agent)
+            await founders.bring_together(self, opened=self._events.opened)
         except MembershipError as error:
             self.fail(str(error))
-            return
-        self.roster.members = [rank for unit in self.founders for rank in unit]
-        self.log.write("started", ranks=len(self.roster.members), placement=dict(placement), pid=os.getpid())
-        self.notify()
-        if self.options.agent is not None:
-            self._look_for_agent(self.options.agent)
-        if len(self.founders) > 1:
-            await self._bring_founders_together()
-
-    async def _bring_founders_together(self) -> None:
-        """Have the founding process sets join each other, once all their ranks are there to be told a port."""
-        application, opened = self.application, self._events.opened
-        await self.until(lambda: application.obstacle is not None or opened.issuperset(self.roster.members))
-        if application.obstacle is not None:
-            self.fail(f"the ranks of several nodes have to join each other: {application.obstacle}")
-            return
-        for position, unit in enumerate(self.founders):
-            self.tell(unit, "assemble", reconfiguration=0, position=position, count=len(self.founders))
 
     def _look_for_agent(self, folder: Path) -> None:
         try:
@@ -375,9 +372,8 @@ class Supervisor:
                 self.log.write("pset_started", pset=message["pset"], node=node, warm=message["warm"])
             case "warm":
                 self.log.write("warm_parent", node=node, problem=message["problem"])
-            case "pset_ended":
-                self._events.process_set_ended(message)
-                self.process_sets.let_go(node, if_idle=True)
+            case "hosted" | "unhosted" | "pset_ended" | "noted":
+                self.process_sets.heard(node, message)
 
     def _drain(self, node: str) -> None:
         """A node is being taken back: its ranks leave before anything else happens, if there are others."""
@@ -393,6 +389,9 @@ class Supervisor:
                 self.reconfigurer.request_first([(node, -here)], cause=f"{node} is taken back")
         except CommandError as error:
             self.fail(f"{node} is taken back, and the application cannot go on without it: {error}")
+
+    def _on_ended(self, message: Message) -> None:
+        self._events.process_set_ended(message)
 
     def _on_lost(self, pset: ProcessSet, why: str) -> None:
         self._events.process_set_lost(pset, why)

@@ -27,7 +27,7 @@ class Job:
 
     def __init__(self, *, on_demand: bool = False, maximum_nodes: int = 2) -> None:
         self.roster = Roster(PLATFORM)
-        self.roster.members = self.roster.add("n1", 1).ranks
+        self.roster.members = self.roster.add(["n1"]).ranks
         self.application = Application(loop=0, maximum=10_000)
         self.grant = Grant(None)
         self.limits = Limits(1, maximum_nodes)
@@ -145,7 +145,7 @@ def test_a_part_of_the_time_to_go_is_counted_from_when_the_policy_came_into_forc
     adviser, policy = job.adviser(dry_run=True), JobPolicy.parse("EFFICIENCY_IRR:25")
     job.intervals(adviser, policy, 4)
     assert "; wanted to finish within 7470 s; chosen 2 ranks, " in job.lines[0]
-    job.roster.members += job.roster.add("n1", 1).ranks
+    job.roster.members += job.roster.add(["n1"]).ranks
     job.intervals(adviser, policy, 4)
     # 20 s later.
     assert "now 2 ranks, " in job.lines[1] and "; wanted to finish within 7450 s; keeps this" in job.lines[1]
@@ -255,7 +255,7 @@ def test_energy_that_was_measured_takes_the_place_of_what_was_declared():
 
 def test_where_nodes_come_on_demand_one_more_is_asked_for_whatever_its_name():
     job = Job(on_demand=True)
-    job.roster.members = [*job.roster.members, *job.roster.add("n1", 1).ranks]
+    job.roster.members = [*job.roster.members, *job.roster.add(["n1"]).ranks]
     job.intervals(job.adviser(), "speedup:0.5", 6)
     assert job.requests[-1] == ([(ANY_NODE, 2)], "policy speedup")
 
@@ -263,14 +263,14 @@ def test_where_nodes_come_on_demand_one_more_is_asked_for_whatever_its_name():
 def test_only_nodes_that_are_the_jobs_are_looked_at():
     job = Job()
     job.grant = Grant(["n1"])
-    job.roster.members = [*job.roster.members, *job.roster.add("n1", 1).ranks]
+    job.roster.members = [*job.roster.members, *job.roster.add(["n1"]).ranks]
     job.intervals(job.adviser(), "speedup:0.5", 6)
     assert job.requests == []
 
 
 def test_the_limit_on_nodes_is_kept():
     job = Job(maximum_nodes=1)
-    job.roster.members = [*job.roster.members, *job.roster.add("n1", 1).ranks]
+    job.roster.members = [*job.roster.members, *job.roster.add(["n1"]).ranks]
     job.intervals(job.adviser(), "speedup:0.5", 6)
     assert job.requests == []
 
@@ -289,7 +289,7 @@ def test_ranks_on_a_node_that_came_later_are_learnt_from_as_those_of_its_class()
     adviser = job.adviser()
     job.intervals(adviser, "speedup:0.5", 2)
     job.roster.nodes = (*PLATFORM, Node("n3", 2, "n3"), Node("n4", 8, "n4"))
-    job.roster.members = [rank for node in ("n1", "n3", "n4") for rank in job.roster.add(node, 1).ranks]
+    job.roster.members = [rank for node in ("n1", "n3", "n4") for rank in job.roster.add([node]).ranks]
     job.intervals(adviser, "speedup:0.5", 4)
     assert adviser.model.power.declared.keys() == {"2 cores", "8 cores"}
     assert job.events[-1]["event"] == "decision"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tests.applications import COREFILES, PROGRAMS, Application
+import pytest
+
+from tests.applications import COREFILES, PROGRAMS, Application, wait_until
 
 TWO_NODES = f"--corefile={COREFILES / 'demo.core'}"
 COUNTING = (PROGRAMS / "counting.py", "--pause=0.001")
@@ -28,7 +30,8 @@ def cores_of(pid: int) -> set[frozenset[int]]:
     return {frozenset(os.sched_getaffinity(int(thread))) for thread in os.listdir(f"/proc/{pid}/task")}
 
 
-def test_ranks_with_all_their_threads_are_bound_by_their_present_numbers(start):
+@pytest.mark.both_changes
+def test_ranks_with_all_their_threads_are_bound_by_their_present_numbers(start, change):
     application = start(*QUICK, "-n2", *COUNTING)
     application.wait_for("loop")
     first, last = FREE_CORES[0], FREE_CORES[-1]
@@ -37,7 +40,11 @@ def test_ranks_with_all_their_threads_are_bound_by_their_present_numbers(start):
     assert cores_of(founder) == {frozenset({first})}
     assert cores_of(pid_of(application, pset=0, local_rank=1)) == {frozenset({last})}
     application.change("6:lhost:-1:node2:1")
-    newcomer = pid_of(application, pset=1, local_rank=0)
+    if change == "join":
+        newcomer = pid_of(application, pset=1, local_rank=0)
+    else:
+        founder, newcomer = (pid_of(application, pset=1, local_rank=number) for number in range(2))
+        wait_until(lambda: cores_of(founder) == {frozenset({first})}, what="the first rank is bound as the first was")
     assert application.send(f"8:1:{last}") == f"ok: rank 1 on core {last}"
     assert cores_of(newcomer) == {frozenset({last})}
     assert cores_of(founder) == {frozenset({first})}

@@ -147,6 +147,7 @@ def test_a_node_is_known_by_alias_host_name_and_localhost(start):
     assert [record["changes"] for record in done] == [{"demo-2": 1}, {"demo-2": 1}, {"demo-1": -1}]
 
 
+@pytest.mark.both_changes
 def test_commands_in_a_row_are_carried_out_in_order_and_a_migration_at_once(start):
     application = start(*QUICK, "-n2", *COUNTING)
     commands = ["6:lhost:1", "6:lhost:-2:node2:1", "6:node2:1", "6:lhost:-1"]
@@ -165,6 +166,7 @@ def test_commands_in_a_row_are_carried_out_in_order_and_a_migration_at_once(star
     assert [(record["ranks_before"], record["ranks_after"]) for record in done] == [(2, 3), (3, 2), (2, 3), (3, 2)]
 
 
+@pytest.mark.both_changes
 def test_a_planned_change_happens_exactly_at_its_iteration_between_two_regular_agreement_points(start):
     application = start(TWO_NODES, "--interval=20", "-n3", PROGRAMS / "counting.py", "--pause=0.01")
     application.wait_for("loop")
@@ -174,6 +176,7 @@ def test_a_planned_change_happens_exactly_at_its_iteration_between_two_regular_a
     assert [application.wait_for("sample")["iteration"] for _ in range(2)] == [160, 180]
 
 
+@pytest.mark.both_changes
 def test_a_planned_change_whose_iteration_has_passed_happens_at_the_next_agreement_point(start):
     application = start(TWO_NODES, "--interval=20", "-n2", PROGRAMS / "counting.py", "--pause=0.005")
     application.wait_for("sample", iteration=40)
@@ -183,6 +186,7 @@ def test_a_planned_change_whose_iteration_has_passed_happens_at_the_next_agreeme
     assert planned["iteration"] % 20 == 0
 
 
+@pytest.mark.both_changes
 def test_a_planned_change_that_has_become_impossible_is_dropped_under_its_id(start):
     application = start(TWO_NODES, "--interval=20", "-n2", PROGRAMS / "counting.py", "--pause=0.01")
     application.wait_for("loop")
@@ -274,6 +278,7 @@ def test_terminate_ends_at_the_next_agreement_point_with_status_143(start):
     assert ends_at_once(application)[::2] == (143, "")
 
 
+@pytest.mark.both_changes
 def test_terminate_works_while_ranks_are_starting(start):
     application = start(*QUICK, "-n2", *COUNTING)
     application.wait_for("sample")
@@ -284,6 +289,7 @@ def test_terminate_works_while_ranks_are_starting(start):
     assert ends_at_once(application)[0] == 143
 
 
+@pytest.mark.both_changes
 def test_terminate_reaches_the_application_after_its_first_ranks_have_gone(start):
     application = start(*QUICK, "-n1", *COUNTING)
     assert application.change("6:lhost:-1:node2:1")["outcome"] == "done"
@@ -365,6 +371,7 @@ def test_messages_and_refusals_are_printed_in_the_applications_output(start):
 # 1: policies
 
 
+@pytest.mark.both_changes
 def test_the_policy_monitor_prints_each_ranks_figures_until_another_is_in_force(start):
     application = start(*QUICK, "-n2", *COUNTING)
     application.wait_for("loop")

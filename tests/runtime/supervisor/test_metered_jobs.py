@@ -72,6 +72,7 @@ def test_ranks_count_from_their_start_what_the_option_names(start: Start, contro
     assert (status, errors) == (143, "")
 
 
+@pytest.mark.both_changes
 def test_command_7_changes_what_all_ranks_count_and_newcomers_count_it_too(start: Start) -> None:
     application = start(*TWO_NODES, "-n2", *COUNTING, **FAKE)
     assert application.wait_for("sample")["counters"] == {}
@@ -84,6 +85,7 @@ def test_command_7_changes_what_all_ranks_count_and_newcomers_count_it_too(start
     assert counted(application, "PAPI_SP_OPS", "PAPI_TOT_CYC")["counters"]["PAPI_SP_OPS"] == [40_000] * 4
 
 
+@pytest.mark.both_changes
 def test_what_to_count_outlives_the_first_ranks_and_parked_ranks_learn_it_when_they_are_back(start: Start) -> None:
     application = start(*TWO_NODES, "-n3", "--counters=PAPI_TOT_CYC", *COUNTING, **FAKE)
     application.wait_for("sample")
