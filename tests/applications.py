@@ -19,7 +19,7 @@ from typing import Any
 import flexmpi
 from flexmpi.cli.send import ask
 from flexmpi.protocol.address import Address
-from flexmpi.runtime.machine import processes
+from flexmpi.runtime.machine import shared_files
 
 REPOSITORY = Path(flexmpi.__file__).parent.parent
 PROGRAMS = REPOSITORY / "tests" / "programs"
@@ -38,12 +38,17 @@ class Application:
     """
 
     def __init__(
-        self, arguments: tuple[object, ...], *, folder: Path, environment: dict[str, str] | None = None
+        self,
+        arguments: tuple[object, ...],
+        *,
+        folder: Path,
+        environment: dict[str, str] | None = None,
+        python: Path = Path(sys.executable),
     ) -> None:
         self.mark = f"{os.getpid()}-{time.monotonic_ns()}"
         self.folder = folder
         reading, writing = os.pipe()
-        command = [sys.executable, "-m", "flexmpi.cli", "run", f"--json-log=/dev/fd/{writing}", "--listen=0"]
+        command = [str(python), "-m", "flexmpi.cli", "run", f"--json-log=/dev/fd/{writing}", "--listen=0"]
         self.process = subprocess.Popen(
             [*command, *map(str, arguments)],
             pass_fds=[writing],
@@ -109,6 +114,10 @@ class Application:
         assert reply.startswith("ok: reconfiguration "), reply
         return self.wait_for("reconfiguration", id=int(reply.split()[2].rstrip(":")))
 
+    def launcher(self, node: str) -> int:
+        """Return the process of a node's launcher."""
+        return next(pid for pid in self.processes() if b"--node\0" + node.encode() + b"\0" in command_line(pid))
+
     def finish(self, *, limit_s: float = LIMIT_S) -> tuple[int, str, str]:
         """Wait for its end and return its status and what it printed."""
         status = self.process.wait(limit_s)
@@ -123,7 +132,7 @@ class Application:
     def rank_pids(self) -> list[int]:
         """Return the processes that run its script."""
         return [
-            pid for pid in self.processes() if b"flexmpi.runtime.rank.main" in command_line(pid) and not _is_hydra(pid)
+            pid for pid in self.processes() if b"flexmpi.runtime.rank.main" in command_line(pid) and _is_python(pid)
         ]
 
     def founder(self, local_rank: int) -> int:
@@ -148,14 +157,13 @@ class Leftovers:
     def __init__(self) -> None:
         # Short, for it holds Unix sockets, whose paths are at most 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="fx-", dir="/tmp"))
-        self._before = set(shared_memory())
+        self._before = set(shared_files.left_behind())
 
     def check(self) -> None:
         """Fail if anything is left once what is still ending has ended."""
 
         def left() -> list[str]:
-            used = set(processes.files_in_use())
-            unused = [path for path in shared_memory() if path not in self._before and str(path) not in used]
+            unused = [path for path in shared_files.left_behind() if path not in self._before]
             return [str(path) for path in (*self.folder.rglob("*"), *unused)]
 
         try:
@@ -164,11 +172,6 @@ class Leftovers:
             raise AssertionError(f"left behind: {left()}") from None
         finally:
             shutil.rmtree(self.folder)
-
-
-def shared_memory() -> list[Path]:
-    """Return the MPI library's files in shared memory."""
-    return [path for pattern in processes.SHARED_MEMORY_NAMES for path in processes.SHARED_MEMORY.glob(pattern)]
 
 
 def soak_seed() -> int:
@@ -204,5 +207,6 @@ def command_line(pid: int) -> bytes:
         return b""
 
 
-def _is_hydra(pid: int) -> bool:
-    return b"mpiexec" in command_line(pid).split(b"\0")[0] or b"hydra_pmi_proxy" in command_line(pid).split(b"\0")[0]
+def _is_python(pid: int) -> bool:
+    """Tell a rank from the processes of its ``mpiexec``, whose command lines name it too."""
+    return Path(command_line(pid).split(b"\0")[0].decode()).name.startswith("python")

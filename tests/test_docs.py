@@ -79,7 +79,7 @@ def test_the_page_about_running_has_every_event_of_the_log() -> None:
 
 
 def test_the_page_about_programs_has_every_name_of_the_session() -> None:
-    public = {name for name in vars(Session) if not name.startswith("_")}
+    public = {name for name in dir(Session) if not name.startswith("_")}
     documented = set(re.findall(r"flex\.(\w+)", code_in(table(DOCS / "programs.md", "name"))))
     assert documented == public
 

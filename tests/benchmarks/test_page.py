@@ -35,6 +35,14 @@ def test_a_result_survives_json() -> None:
     assert Result.from_json(result.as_json()) == result
 
 
+def test_a_result_takes_the_place_of_an_earlier_one_with_the_same_tables_only() -> None:
+    old = Result("n", "title", "method", {}, (Table("t", ("a", "b"), (("x", 1.0), ("y", 2.0))),))
+    new = Result("n", "title", "method", {}, (Table("t", ("a", "b"), (("y", 3.0),)),))
+    assert old.updated(new).tables[0].rows == (("x", 1.0), ("y", 3.0))
+    with pytest.raises(ValueError, match="it has 1 tables and 2 were expected: measure all anew"):
+        old.updated(Result("n", "title", "method", {}, (*new.tables, *new.tables)))
+
+
 @pytest.mark.parametrize(("at_least", "figure", "met"), [(False, 1.0, True), (False, 3.0, False), (True, 3.0, True)])
 def test_a_target_is_met_within_its_limit(at_least: bool, figure: float, met: bool) -> None:
     assert Target("claim", figure, 2.0, at_least=at_least).met is met

@@ -13,8 +13,8 @@ from typing import Any
 
 from flexmpi.cli.send import ask
 from flexmpi.protocol.address import Address
-from flexmpi.runtime.machine import processes
-from tests.applications import PROGRAMS, REPOSITORY, Event, command_line, shared_memory, wait_until
+from flexmpi.runtime.machine import shared_files
+from tests.applications import PROGRAMS, REPOSITORY, Event, command_line, wait_until
 from tests.devcluster.clusters import processes_of
 
 LIMIT_S = 60.0
@@ -52,12 +52,11 @@ class Surroundings:
     def __init__(self, cluster: Any, folder: Path) -> None:
         self._cluster = cluster
         self._folder = folder
-        self._shared_memory = set(shared_memory())
+        self._shared_memory = set(shared_files.left_behind())
 
     def traces(self) -> Traces:
         """Look at all four."""
-        used = set(processes.files_in_use())
-        unused = [path for path in shared_memory() if path not in self._shared_memory and str(path) not in used]
+        unused = [path for path in shared_files.left_behind() if path not in self._shared_memory]
         return Traces(
             jobs=len(self._cluster.run("squeue", "--noheader", "--format=%i").split()),
             processes=len(processes_of(self._cluster.folder)),

@@ -91,6 +91,8 @@ def test_both_twins_find_the_clusters_of_the_digits_on_any_number_of_ranks(
     assert inertia(finished.stdout) == pytest.approx(expected[1], rel=1e-6)
 
 
+@pytest.mark.both_changes
+@pytest.mark.every_library
 def test_ranks_join_and_leave_without_a_trace_in_the_clusters(
     start: Callable[..., Application], digits_file: Path, expected: tuple[NDArray[np.float64], float]
 ) -> None:

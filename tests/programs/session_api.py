@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -189,6 +191,25 @@ def input_and_output_are_timed(flex: Session) -> None:
     except KeyError:
         pass
     assert 0.01 <= flex._clock.io_s - before <= perf_counter() - start
+
+
+@case
+def outputs_and_what_is_exclusive_are_opened_at_once(flex: Session) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"of rank {flex.rank}"
+        path.write_text("of an earlier run")
+        with flex.output(path) as table, flex.exclusive(path.open) as held:
+            print("header", file=table)
+            for iteration in flex.iterate(2):
+                print(iteration, file=table)
+                table.flush()
+                assert held.value.readline() == ("header\n" if iteration == 0 else "0\n")
+            reading = held.value
+        assert reading.closed and table.closed
+        with flex.output(path, "ab", buffering=0) as raw:
+            raw.write(b"end")
+        assert path.read_text() == "header\n0\n1\nend"
+    refused(lambda: flex.output(path, "r"), "flex.output", "'r'")
 
 
 @case

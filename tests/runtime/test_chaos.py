@@ -76,11 +76,13 @@ def keep_ordering(application: Application, commands: list[str]) -> None:
             return
 
 
+@pytest.mark.both_changes
 def test_a_job_survives_or_ends_clearly_whatever_of_it_is_killed(start: Start, tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda seed: survive_a_kill(start, tmp_path, seed=seed), range(1, 5)))
 
 
+@pytest.mark.both_changes
 @pytest.mark.soak
 def test_a_hundred_jobs_survive_or_end_clearly_whatever_of_them_is_killed(start: Start, tmp_path: Path) -> None:
     seed = soak_seed()

@@ -35,23 +35,31 @@ def schedule(application_folder, text: str) -> str:
     return f"--schedule={path}"
 
 
-def test_a_schedule_is_carried_out_in_its_order_at_or_after_its_iterations(start, tmp_path):
+def is_on_time(done, iteration: int, change: str) -> bool:
+    """Whether a shrink was carried out when it was planned for; by handover a new world has to start before."""
+    return done["iteration"] == iteration if change == "join" else done["iteration"] >= iteration
+
+
+@pytest.mark.both_changes
+def test_a_schedule_is_carried_out_in_its_order_at_or_after_its_iterations(start, tmp_path, change):
     lines = "250:+1:node2:-1:lhost\n110:-1:lhost\n111:1:demo-2\n"
     application = start(TWO_NODES, "--interval=20", "-n3", schedule(tmp_path, lines), *COUNTING)
     done = [application.wait_for("reconfiguration") for _ in range(3)]
     assert [(record["cause"], record["outcome"]) for record in done] == [("schedule", "done")] * 3
     assert [record["changes"] for record in done] == [{"demo-1": -1}, {"demo-2": 1}, {"demo-1": -1, "demo-2": 1}]
-    assert done[0]["iteration"] == 110
+    assert is_on_time(done[0], 110, change)
     assert done[1]["iteration"] >= 111
     assert done[2]["iteration"] >= 250
     assert [record["ranks_after"] for record in done] == [2, 3, 3]
 
 
+@pytest.mark.both_changes
 def test_new_ranks_are_ready_by_the_iteration_they_are_planned_for(start, tmp_path):
     application = start(TWO_NODES, "--interval=20", "-n1", schedule(tmp_path, "350:+1:lhost\n"), *COUNTING)
     assert application.wait_for("reconfiguration")["iteration"] == 350
 
 
+@pytest.mark.both_changes
 def test_another_policy_suspends_the_schedule_and_the_schedule_takes_up_what_was_missed(start, tmp_path):
     application = start(TWO_NODES, "--interval=20", "-n2", schedule(tmp_path, "50:-1:lhost\n"), *COUNTING)
     application.wait_for("listening")
@@ -64,12 +72,13 @@ def test_another_policy_suspends_the_schedule_and_the_schedule_takes_up_what_was
     assert done["iteration"] >= 100
 
 
-def test_a_line_that_turns_out_impossible_is_dropped_and_the_next_is_carried_out(start, tmp_path):
+@pytest.mark.both_changes
+def test_a_line_that_turns_out_impossible_is_dropped_and_the_next_is_carried_out(start, tmp_path, change):
     option = schedule(tmp_path, "40:+9:lhost\n110:-1:lhost\n")
     application = start(TWO_NODES, "--interval=20", "-n2", option, *COUNTING, "--iterations=200")
     dropped, done = (application.wait_for("reconfiguration") for _ in range(2))
     assert dropped["why"] == "planned for iteration 40: cannot add 9 ranks to lhost, free cores there: 2 (2 on demo-1)"
-    assert (done["outcome"], done["iteration"]) == ("done", 110)
+    assert done["outcome"] == "done" and is_on_time(done, 110, change)
     status, _, errors = application.finish()
     assert (status, errors) == (0, f"flexmpi: reconfiguration 1 was dropped: {dropped['why']}\n")
 
@@ -115,7 +124,8 @@ def samples(application: Application) -> list[Event]:
     return [event for event in application.seen if event["event"] == "sample"]
 
 
-def test_command_2_gives_the_rank_at_half_speed_a_third_of_the_rows_and_newcomers_their_corefile_speed(start):
+@pytest.mark.both_changes
+def test_command_2_gives_the_rank_at_half_speed_a_third_of_the_rows_and_newcomers_their_corefile_speed(start, change):
     application = start(TWO_NODES, "--interval=0.5s", "-n2", *UNEVEN, "--iterations=100000")
     application.wait_for("sample")
     assert application.wait_for("sample")["load"] == [50, 50]
@@ -130,11 +140,14 @@ def test_command_2_gives_the_rank_at_half_speed_a_third_of_the_rows_and_newcomer
     assert sum(shares["weights"]) == pytest.approx(2 * 5170)
     application.change("6:node2:1")
     grown = application.wait_for("sample")
-    assert grown["weights"][1] == 5170, "the newcomer is between the two others"
-    assert grown["load"][1] in (33, 34)
-    assert grown["load"][0] < grown["load"][2]
+    # A newcomer takes its place between the two others; in a successor the ranks of a node follow each other.
+    newcomer, fast = (1, 2) if change == "join" else (2, 1)
+    assert grown["weights"][newcomer] == 5170
+    assert grown["load"][newcomer] in (33, 34)
+    assert grown["load"][0] < grown["load"][fast]
 
 
+@pytest.mark.both_changes
 def test_a_balance_after_a_change_waits_for_an_interval_of_the_ranks_and_rows_that_there_are_then(start):
     application = start(TWO_NODES, "--interval=20", "-n2", *COUNTING)
     application.wait_for("sample", iteration=40)
@@ -147,6 +160,7 @@ def test_a_balance_after_a_change_waits_for_an_interval_of_the_ranks_and_rows_th
     assert balanced["iteration"] >= moved["iteration"] + 40
 
 
+@pytest.mark.both_changes
 def test_a_newcomer_on_a_node_twice_as_fast_gets_twice_the_rows(start, tmp_path):
     (tmp_path / "two.core").write_text("slow:2:slow:100:1000\nfast:2:fast:100:2000\n")
     application = start(f"--corefile={tmp_path / 'two.core'}", "--interval=0.1s", "-n1", *COUNTING)
@@ -157,6 +171,7 @@ def test_a_newcomer_on_a_node_twice_as_fast_gets_twice_the_rows(start, tmp_path)
     assert grown["load"] == [333, 667]
 
 
+@pytest.mark.both_changes
 def test_the_policy_balance_acts_by_itself_exactly_when_several_intervals_were_out_of_balance(start):
     application = start(TWO_NODES, "--interval=0.3s", "-n2", *UNEVEN, "--iterations=100000")
     application.wait_for("loop")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from tests.applications import COREFILES, PROGRAMS
 
 TWO_NODES = f"--corefile={COREFILES / 'demo.core'}"
 COUNTING = (TWO_NODES, "--interval=0.05s", "-n2", PROGRAMS / "counting.py", "--pause=0.001")
 
 
+@pytest.mark.both_changes
 def test_ranks_join_and_leave_while_the_data_stays_right(start, tmp_path):
     until = tmp_path / "until"
     application = start(*COUNTING, f"--until={until}")

@@ -62,18 +62,20 @@ def descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
+@pytest.mark.both_changes
 def test_growing_and_shrinking_again_and_again_leaves_no_open_file_in_ranks_and_supervisor(start):
     application = start(*QUICK, "-n1", *COUNTING)
     application.wait_for("loop")
-    (founder,) = application.rank_pids()
 
     def cycle() -> None:
         assert application.change("6:node2:1")["ranks_after"] == 2
         assert application.change("6:node2:-1")["ranks_after"] == 1
         application.wait_for("sample")
+        wait_until(lambda: len(application.rank_pids()) == 1, what="all but one rank have gone")
 
     def open_files() -> tuple[int, int]:
-        return descriptors(founder), descriptors(application.process.pid)
+        (rank,) = application.rank_pids()
+        return descriptors(rank), descriptors(application.process.pid)
 
     for _ in range(2):
         cycle()
@@ -89,6 +91,7 @@ def test_growing_and_shrinking_again_and_again_leaves_no_open_file_in_ranks_and_
     wait_until(as_before, what=f"no more than {founders} and {supervisors} files are open, as after two cycles")
 
 
+@pytest.mark.both_changes
 def test_several_ranks_leave_in_one_change_and_one_agreement(start):
     application = start(*QUICK, "-n4", *COUNTING)
     application.wait_for("loop")
@@ -99,6 +102,7 @@ def test_several_ranks_leave_in_one_change_and_one_agreement(start):
 # W15: no fixed place, no fixed port, no shell
 
 
+@pytest.mark.both_changes
 def test_two_applications_run_beside_each_other_without_a_home_or_a_fixed_port(start, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     environment = {"HOME": "/nonexistent"}
