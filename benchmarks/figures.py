@@ -91,7 +91,17 @@ class Result:
     limits: tuple[str, ...] = field(default=())
 
     def updated(self, later: Self) -> Self:
-        """Return it with a later result of the same benchmark in place of what that measured again, and beside the rest."""
+        """Return it with a later result of the same benchmark in place of what that measured again, and beside the rest.
+
+        Raises
+        ------
+        ValueError
+            The benchmark has other tables by now.
+        """
+        if len(self.tables) != len(later.tables):
+            raise ValueError(
+                f"it has {len(self.tables)} tables and {len(later.tables)} were expected: measure all anew"
+            )
         tables = tuple(
             replace(new, rows=_updated(old.rows, new.rows, key=lambda row: str(row[0]))) if new.rows else old
             for old, new in zip(self.tables, later.tables, strict=True)

@@ -46,11 +46,20 @@ def busy_s() -> float:
     return (user + nice + system + interrupts + soft + stolen) / os.sysconf("SC_CLK_TCK")
 
 
-def mpi_library() -> str:
-    """Return the MPI library's name and version, found out in another process, for this one must not become an MPI one."""
+def mpi_library(python: Path = Path(sys.executable)) -> str:
+    """Return the name and version of an environment's MPI library.
+
+    Found out in another process, for this one must not become an MPI one.
+
+    Raises
+    ------
+    OSError, subprocess.SubprocessError
+        There is no such interpreter, or no MPI library in its environment.
+    """
     program = "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; print(MPI.Get_library_version())"
-    said = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True).stdout
-    return " ".join(said.split("\n")[0].replace("\t", " ").replace("Version:", "").split())
+    command = [str(python), "-c", program]
+    said = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True).stdout
+    return " ".join(said.split("\n")[0].split(",")[0].replace("\t", " ").replace("Version:", "").split())
 
 
 def _processor() -> str:

@@ -13,6 +13,7 @@ RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 ORDER = [
     "reconfiguration",
+    "node_memory",
     "ahead",
     "process_sets",
     "startup",

@@ -18,8 +18,10 @@ from benchmarks.figures import Result, Target, number, shown
 Measure = Callable[[bool], Result]
 """Measures, in short form if told so."""
 
-MeasureParts = Callable[[bool, Sequence[str]], Result]
-"""Measures these parts of what there is."""
+MeasureParts = Callable[..., Result]
+"""Measures, in short form if told so, these parts of what there is, by what the options say that it has besides."""
+
+Option = Callable[[Callable[..., None]], Callable[..., None]]
 
 
 def _options(run: Callable[..., None]) -> Callable[..., None]:
@@ -44,20 +46,30 @@ def command(measure: Measure) -> click.Command:
     return run
 
 
-def command_of_parts(measure: MeasureParts, parts: Sequence[str]) -> click.Command:
-    """Make the command line of a benchmark that can be run in parts: each is added to what the file has."""
+def command_of_parts(measure: MeasureParts, parts: Sequence[str], *options: Option) -> click.Command:
+    """Make the command line of a benchmark that can be run in parts: each is added to what the file has.
 
-    @click.command(help=measure.__doc__)
+    Its own ``options``, made by click, are given to ``measure`` by name.
+    """
+
     @_options
     @click.option("--only", type=click.Choice(parts), multiple=True, help="Measure this; may be given several times.")
-    def run(path: Path | None, quick: bool, only: tuple[str, ...]) -> None:
+    def run(path: Path | None, quick: bool, only: tuple[str, ...], **besides: object) -> None:
         load = machine.Load()
-        result = measure(quick, only or parts)
+        result = measure(quick, only or parts, **besides)
         if only and path is not None and path.exists():
-            result = Result.from_json(json.loads(path.read_text(encoding="utf-8"))).updated(result)
+            earlier = Result.from_json(json.loads(path.read_text(encoding="utf-8")))
+            try:
+                result = earlier.updated(result)
+            except ValueError as error:
+                show(result)
+                raise click.ClickException(f"{path}: {error}") from None
         _report(result, load, path=path, quick=quick)
 
-    return run
+    described: Callable[..., None] = run
+    for option in options:
+        described = option(described)
+    return click.command(help=measure.__doc__)(described)
 
 
 def _report(result: Result, load: machine.Load, *, path: Path | None, quick: bool) -> None:

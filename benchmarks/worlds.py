@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -57,14 +58,33 @@ def run_world(ranks: int, program: str, *arguments: object) -> list[Record]:
 
 
 class ElasticJob:
-    """One running ``flexmpi run`` of a program in ``benchmarks/programs``; its ranks print JSON lines."""
+    """One running ``flexmpi run`` of a program in ``benchmarks/programs``; its ranks print JSON lines.
 
-    def __init__(self, program: str, *arguments: object, ranks: int, options: tuple[str, ...] = ()) -> None:
+    Parameters
+    ----------
+    program, arguments
+        What runs.
+    ranks
+        How many it starts with.
+    options
+        Of ``flexmpi run``, besides.
+    python
+        The interpreter, in whose environment the MPI library is.
+    """
+
+    def __init__(
+        self,
+        program: str,
+        *arguments: object,
+        ranks: int,
+        options: tuple[str, ...] = (),
+        python: Path = Path(sys.executable),
+    ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="flexmpi-benchmark-")
         reading, writing = os.pipe()
         corefile = Path(self._folder.name) / "nodes"
         corefile.write_text("".join(f"node{number}:16\n" for number in range(1, 18)))
-        command = [sys.executable, "-m", "flexmpi.cli", "run", "--quiet", f"-n{ranks}", "--listen=0"]
+        command = [str(python), "-m", "flexmpi.cli", "run", "--quiet", f"-n{ranks}", "--listen=0"]
         command += [f"--json-log=/dev/fd/{writing}", f"--corefile={corefile}", *options]
         self._process = subprocess.Popen(
             [*command, str(PROGRAMS / f"{program}.py"), *map(str, arguments)],
@@ -126,6 +146,17 @@ class ElasticJob:
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
         pids = [self._process.pid, *map(int, children)]
         return sum(int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) for pid in pids) * 1e-9
+
+    def processes(self) -> list[int]:
+        """Return the processes of the job: the supervisor and all that descend from it."""
+        found, seen = [], [self._process.pid]
+        while seen:
+            found.append(pid := seen.pop())
+            # One may end while it is looked at.
+            with suppress(OSError):
+                for task in Path(f"/proc/{pid}/task").iterdir():
+                    seen += map(int, (task / "children").read_text().split())
+        return found
 
     def stop(self) -> None:
         """End the application at its next agreement point."""

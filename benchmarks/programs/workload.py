@@ -10,11 +10,11 @@ import numpy as np
 from mpi4py import MPI
 from numpy.typing import NDArray
 
+from benchmarks.timelines import NEIGHBOURS
+
 COLUMNS = 1024
 ROW_BYTES = 8 * COLUMNS
 WORK_S = 2e-3
-NEIGHBOURS = 3
-"""So many iterations before and after a change are looked at for the longest."""
 
 _vector = np.ones(4096)
 
