@@ -12,7 +12,7 @@ from benchmarks.worlds import ElasticJob
 
 QUIET_SAMPLES = 4
 """So many intervals the program is left alone between two changes."""
-STEPS = ("hand_over_s", "take_s", "begin_s")
+STEPS = ("plan_s", "hand_over_s", "take_s", "begin_s")
 INTERVAL = 20
 """Iterations; as many as it takes to be settled after a change."""
 
@@ -34,7 +34,8 @@ class Costs:
     stood
         What the program's own clock says of that, where there were two worlds.
     steps
-        What the record says of each step of a handover: the old ranks hand over, the new ones take, and begin.
+        What the record says of each step of a handover: the old ranks plan, at an agreement point before, and hand over; the new
+        ones take, and begin.
     """
 
     felt: list[float]

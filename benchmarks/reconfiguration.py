@@ -186,7 +186,7 @@ def _besides(megabytes: float, costs: Mapping[str, Costs]) -> Table:
         )
         for name, each in costs.items()
     ]
-    stood = ("stood still (ms)", "by its record (ms)", "to hand over", "to take", "to begin")
+    stood = ("stood still (ms)", "by its record (ms)", "to plan", "to hand over", "to take", "to begin")
     headings = ("felt (ms)", *stood, "work lost (s)", "from order to end (s)")
     return Table(
         f"{megabytes:g} MB: what changes between 1 and 2 ranks cost besides",
@@ -194,8 +194,9 @@ def _besides(megabytes: float, costs: Mapping[str, Costs]) -> Table:
         tuple(rows),
         (
             "Stood still: from the end of the old world's last iteration to the begin of the new one's first, by the programs' "
-            "own clock; the record says it by three steps, too. Work lost: by how much the iterations took longer than normal "
-            "ones, from the order until all is settled again; below 0 where normal ones were disturbed more.",
+            "own clock; the record counts the plan too, at an agreement point before. Work lost: by how much the iterations "
+            "took longer than normal ones, from the order until all is settled again; below 0 where normal ones were disturbed "
+            "more.",
         ),
     )
 

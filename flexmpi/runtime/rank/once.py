@@ -124,8 +124,8 @@ class TopOfProgram:
 
         The first time that an application opens a path with mode "w" the file is made anew; after that, in its later worlds
         too, it is appended to. So what is written before the loop, such as the header of a table, is there once: what a
-        successor writes before its first iteration is dropped, for its predecessor has written it, and so is what a
-        predecessor writes when its successor has taken over. Lines of two worlds are never mixed.
+        successor writes before its first iteration is dropped where its predecessors have the file, for they have written it,
+        and so is what a predecessor writes when its successor has taken over. Lines of two worlds are never mixed.
 
         Each rank opens files of its own, usually rank 0 alone. Where ranks can change nodes the path is one of a file system
         that the nodes share.
