@@ -188,3 +188,26 @@ def test_a_folder_is_made_where_a_socket_fits(tmp_path: Path, monkeypatch: pytes
 )
 def test_a_resource_tracker_is_told_by_its_command_line(line: bytes, tracker: bool) -> None:
     assert processes.is_tracker(line) == tracker
+
+
+LIMITS = """
+import os, resource, subprocess, sys
+from functools import partial
+from flexmpi.runtime.machine import processes
+
+before = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, before[1]))
+processes.allow_many_open_files()
+assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
+tell = "import resource; print(*resource.getrlimit(resource.RLIMIT_NOFILE))"
+child = subprocess.run(
+    [sys.executable, "-c", tell],
+    preexec_fn=partial(processes.become_mpiexec, os.getpid()),
+    capture_output=True, text=True, check=True, timeout=30,
+)
+assert child.stdout.split() == ["100", str(before[1])], child.stdout
+"""
+
+
+def test_a_launcher_may_open_more_files_than_its_ranks_may() -> None:
+    subprocess.run([sys.executable, "-c", LIMITS], check=True, timeout=60)
