@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -49,7 +50,9 @@ def open_port() -> socket.socket | None:
 
 def open_lock() -> IO[bytes]:
     """Lock a file of this rank, if nobody has locked it."""
-    how = (folder / "fail").read_text().split() if (folder / "fail").exists() else []
+    how = []
+    with suppress(FileNotFoundError):
+        how = (folder / "fail").read_text().split()
     if how and rank == 1 and is_successor:
         if how[0] == "hang":
             time.sleep(1000)

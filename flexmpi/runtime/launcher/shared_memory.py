@@ -39,6 +39,7 @@ class SharedMemory:
         self._pids = pids
         self._tell = tell
         self._noted: set[SharedFile] = set()
+        self._heard_of: set[SharedFile] = set()
         self._events: int | None = None
         self._look: asyncio.TimerHandle | None = None
 
@@ -60,6 +61,8 @@ class SharedMemory:
             while data := os.read(self._events, 1 << 16):
                 names += created(data)
         new = [name for name in names if shared_files.is_of_mpi(f"{shared_files.FOLDER}/{name}")]
+        if shared_files.every_user_is_seen():
+            self._heard_of |= shared_files.own(new)
         if any(name.startswith(ONE_OF_A_WORLD) for name in new):
             self.note(self._pids())
         elif new and self._look is None:
@@ -77,8 +80,10 @@ class SharedMemory:
             self._tell(sorted(new))
 
     def clear(self) -> None:
-        """Remove what nobody uses any more."""
-        self._noted = shared_files.remove_unused(self._noted)
+        """Remove what nobody uses any more, also what a rank had made just before it was killed, and nobody could note."""
+        used = shared_files.remove_unused(self._noted | self._heard_of)
+        self._noted &= used
+        self._heard_of &= used
 
     def close(self) -> None:
         """Hear of nothing any more."""

@@ -18,6 +18,8 @@ NAMES = ("mpich_shm_*", "ucx_shm_posix_*", "Intel_MPI_*", "sm_segment.*", "osc_s
 """Of MPICH and UCX, Intel MPI, and Open MPI. What a program of the user shares has other names, and is the program's own."""
 REMOVED = " (deleted)"
 """What the kernel puts behind the name of a file in use that has none any more."""
+INITIAL_PID_NAMESPACE = 0xEFFFFFFC
+"""Its number is the same in every Linux (PROC_PID_INIT_INO). Processes of all others can be seen from there."""
 _MAPPING = re.compile(r"\S+ \S+ \S+ \S+ (\d+) +(/.*)")
 
 
@@ -41,9 +43,19 @@ def files_of(pids: Iterable[int]) -> set[SharedFile]:
     return {file for pid in pids for file in _used_by(Path(f"/proc/{pid}")) if is_of_mpi(file.path)}
 
 
+def own(names: Iterable[str]) -> set[SharedFile]:
+    """Return the files of these names that are there and are this user's."""
+    return {file for name in names for file in _of_this_user(str(FOLDER / name))}
+
+
+def every_user_is_seen() -> bool:
+    """Tell whether a file that no process seems to use is used by none: not so in a container that shares the folder."""
+    return Path("/proc/self/ns/pid").stat().st_ino == INITIAL_PID_NAMESPACE
+
+
 def remove_unused(files: Collection[SharedFile]) -> set[SharedFile]:
     """Remove those of these files that no process of this user maps or has open; return those that stay for that."""
-    present = {file for file in files if _is_there(file)}
+    present = {file for file in files if file in _of_this_user(file.path)}
     if not present:
         return set()
     used = set(files_in_use())
@@ -68,12 +80,12 @@ def files_in_use() -> Iterator[str]:
                 yield file.path
 
 
-def _is_there(file: SharedFile) -> bool:
-    try:
-        status = Path(file.path).stat()
-    except OSError:
-        return False
-    return status.st_ino == file.inode and status.st_uid == os.getuid()
+def _of_this_user(path: str) -> Iterator[SharedFile]:
+    """Yield the file of that name, if this user has one."""
+    with suppress(OSError):
+        status = Path(path).stat()
+        if status.st_uid == os.getuid():
+            yield SharedFile(path, status.st_ino)
 
 
 def _used_by(folder: Path) -> Iterator[SharedFile]:
