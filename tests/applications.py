@@ -44,6 +44,7 @@ class Application:
         folder: Path,
         environment: dict[str, str] | None = None,
         python: Path = Path(sys.executable),
+        cwd: Path | None = None,
     ) -> None:
         self.mark = f"{os.getpid()}-{time.monotonic_ns()}"
         self.folder = folder
@@ -56,6 +57,7 @@ class Application:
             stderr=subprocess.PIPE,
             env={**os.environ, "TMPDIR": str(folder), MARK: self.mark, **(environment or {})},
             start_new_session=True,
+            cwd=cwd,
         )
         os.close(writing)
         self.seen: list[Event] = []

@@ -82,6 +82,22 @@ def test_successors_that_are_not_ready_in_time_are_dropped(start: Start, until: 
     ends_right(application, until, ranks=1)
 
 
+def test_a_change_is_dropped_where_the_working_folder_has_been_removed(
+    start: Start, until: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "working"
+    folder.mkdir()
+    application = start(*OPTIONS, PROGRAMS / "newcomers.py", f"--until={until}", cwd=folder)
+    application.wait_for("loop")
+    folder.rmdir()
+    for _ in range(2):
+        dropped = application.change("6:node2:2")
+        assert dropped["outcome"] == "failed" and str(folder) in dropped["why"], dropped
+    folder.mkdir()
+    assert application.change("6:node2:2")["ranks_after"] == 3
+    ends_right(application, until, ranks=3)
+
+
 def test_a_change_in_two_steps_that_fails_in_its_second_leaves_all_as_it_was(start: Start, until: Path) -> None:
     application = with_successors(start, until, ",exit")
     dropped = application.change("6:lhost:-1:node2:2")
