@@ -27,8 +27,8 @@ demo-slurm: $(VENV)/.installed $(VENV)/.slurm-tried ## Run the demo's cluster on
 	@trap '$(BIN)/python slurm/devcluster down --folder $(DEMO_CLUSTER)' EXIT; \
 		eval "$$($(BIN)/python slurm/devcluster env --folder $(DEMO_CLUSTER))"; $(BIN)/flexmpi demo --slurm
 
-test: lint $(VENV)/.slurm-tried $(OTHER_LIBRARIES) ## Run the checks of `make lint`, then the tests
-	@$(BIN)/python -m pytest -m "not soak"
+test: lint $(VENV)/.slurm-tried $(OTHER_LIBRARIES) ## Run the checks of `make lint`, then the tests, two at a time
+	@$(BIN)/python -m pytest -m "not soak" --numprocesses 2 --dist loadgroup
 
 soak: $(VENV)/.installed-dev $(OTHER_LIBRARIES) ## Run the long forms of the randomised tests
 	@$(BIN)/python -m pytest -m soak -s --timeout 7200

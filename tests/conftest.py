@@ -11,6 +11,7 @@ import pytest
 from tests.applications import Application, Leftovers
 from tests.libraries import LIBRARIES, python_of
 
+SLURM_TESTS = Path(__file__).parent / "devcluster"
 CHANGES = ("join", "handover")
 
 
@@ -36,8 +37,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave blocks in ranks' memory under the other libraries to the soak tests: they read it without MPI."""
+    """Leave blocks in ranks' memory under the other libraries to the soak tests: they read it without MPI.
+
+    Where tests run two at a time, those with a real Slurm run one after the other: they share a cluster.
+    """
     for item in items:
+        if item.path.is_relative_to(SLURM_TESTS):
+            item.add_marker(pytest.mark.xdist_group("cluster"))
         chosen = getattr(getattr(item, "callspec", None), "params", {})
         if chosen.get("library", LIBRARIES[0]) != LIBRARIES[0] and chosen.get("blocks") == "private":
             item.add_marker(pytest.mark.soak)

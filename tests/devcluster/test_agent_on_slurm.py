@@ -316,8 +316,8 @@ def arrivals(
 
 
 @pytest.mark.timeout(420)
-def test_two_minutes_of_random_arrivals_end_clean(cluster, agent, submit):
-    arrivals(cluster, agent(policy="fill"), submit, seconds=120, seed=11)
+def test_half_a_minute_of_random_arrivals_ends_clean(cluster, agent, submit):
+    arrivals(cluster, agent(policy="fill"), submit, seconds=30, seed=11)
 
 
 @pytest.mark.soak

@@ -140,12 +140,12 @@ def test_another_shape_is_refused_while_it_runs(cluster):
 
 
 @pytest.mark.parametrize("command", ["up", "down"])
-def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path, command):
-    (tmp_path / "mine").write_text("precious")
-    run = devcluster(command, folder=tmp_path)
+def test_a_folder_with_something_else_in_it_is_left_alone(folder, command):
+    (folder / "mine").write_text("precious")
+    run = devcluster(command, folder=folder)
     assert run.returncode == 1
-    assert f"folder {tmp_path} is not a cluster's" in run.stderr
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["precious"]
+    assert f"folder {folder} is not a cluster's" in run.stderr
+    assert [path.read_text() for path in folder.iterdir()] == ["precious"]
 
 
 @pytest.mark.parametrize("name", ["a b", "x" * 90, "hash#"])

@@ -141,7 +141,8 @@ def test_a_job_named_like_a_companion_from_before_its_parent_is_anothers_and_lef
     wait_until(is_older, what="it was submitted in an earlier second")
     job = started(cluster, folder)
     assert job.job_id == older + 1
-    assert job.change("6:any:1")["outcome"] == "done"
+    grown = job.change("6:any:1")
+    assert grown["outcome"] == "done", grown["why"]
     (folder / "stop").touch()
     wait_until(lambda: job.state() == "COMPLETED", what="the job is over")
     assert job.companions() == [older]

@@ -243,7 +243,8 @@ class HandingOver:
     def _why_late(self, timer: Timer) -> str:
         limits, size = self._job.limits, len(self._successor)
         if timer is not Timer.START or self._now is None:
-            return f"reconfiguration {self._wanted.number}: {WHY_SLOW[timer]} within {limits.stall_timeout_s:g} s (--stall-timeout)"
+            within = f"within {limits.stall_timeout_s:g} s (--stall-timeout)"
+            return f"reconfiguration {self._wanted.number}: {WHY_SLOW[timer]} {within}"
         missing = size - len(self._now.ready if self._now.planned else self._now.opened)
         return (
             f"{missing} of {size} new ranks were not ready within {limits.ready_timeout_s:g} s "
