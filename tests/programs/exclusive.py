@@ -1,7 +1,8 @@
 """Has a port and a locked file open that only one process can have, in all of its worlds, until ``--folder``/``until`` is there.
 
 Rank 0 has the port, each rank a lock. Where there is a file ``fail``, what it says happens in rank 1 of a successor when it opens
-its lock: ``raise``, ``hang`` or ``kill``; with ``again`` behind it the predecessor fails when it opens the lock again.
+its lock: ``raise``, ``hang`` (it makes a file ``hangs`` first) or ``kill``; with ``again`` behind it the predecessor fails when
+it opens the lock again.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ def open_lock() -> IO[bytes]:
         how = (folder / "fail").read_text().split()
     if how and rank == 1 and is_successor:
         if how[0] == "hang":
+            (folder / "hangs").touch()
             time.sleep(1000)
         elif how[0] == "kill":
             os.kill(os.getpid(), signal.SIGKILL)

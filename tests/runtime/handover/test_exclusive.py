@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,6 +86,23 @@ def test_where_the_old_world_cannot_open_it_again_the_job_ends_with_the_programs
         r"\(.*exclusive.py:\d+\) was opened again here, for a change was given up: .*no lock today", errors
     )
     assert "flexmpi: error: rank 1 (node demo-1" in errors
+
+
+def test_where_both_worlds_are_lost_while_one_takes_over_the_job_ends_with_the_status_of_the_old_one(
+    start: Start, tmp_path: Path
+) -> None:
+    application = started(start, tmp_path)
+    (tmp_path / "fail").write_text("hang")
+    old = set(application.rank_pids())
+    assert application.send("6:node2:2").startswith("ok: ")
+    wait_until((tmp_path / "hangs").exists, what="the successor opens it")
+    new = set(application.rank_pids()) - old
+    os.kill(max(old), signal.SIGSEGV)
+    wait_until(lambda: not old & set(application.rank_pids()), what="the old world is gone")
+    os.kill(max(new), signal.SIGKILL)
+    status, _, errors = application.finish()
+    assert status == 128 + signal.SIGSEGV
+    assert len([line for line in errors.splitlines() if line.startswith("flexmpi: error: ")]) == 1, errors
 
 
 def test_a_successor_that_uses_it_before_its_loop_is_told(start: Start, tmp_path: Path) -> None:
