@@ -42,6 +42,12 @@ def nothing_is_left(job: ElasticJob) -> None:
     wait_until(lambda: job.companions() == [], what="no companion is in the queue")
 
 
+def is_done(job: ElasticJob, command: str) -> Event:
+    event = job.change(command)
+    assert event["outcome"] == "done", event["why"]
+    return event
+
+
 def is_dropped(job: ElasticJob, command: str) -> Event:
     event = job.change(command)
     assert event["outcome"] == "failed", event
@@ -60,10 +66,9 @@ def is_dropped(job: ElasticJob, command: str) -> Event:
 )
 def test_a_node_is_added_and_given_back_whatever_a_sites_sbatch_prints(cluster, folder, sbatch):
     job = started(cluster, folder, sbatch=sbatch)
-    grown = job.change("6:any:1")
-    assert grown["outcome"] == "done", grown["why"]
+    grown = is_done(job, "6:any:1")
     (node,) = grown["changes"]
-    assert job.change(f"6:{node}:-1")["outcome"] == "done"
+    is_done(job, f"6:{node}:-1")
     wait_until(lambda: node in idle_nodes(cluster), what=f"{node} is idle")
     job.end()
 
@@ -77,7 +82,7 @@ def test_a_companion_that_one_list_lacks_keeps_its_node(cluster, folder):
     # Each change has Slurm asked again.
     once.touch()
     for _ in range(2):
-        assert job.change("6:any:1")["outcome"] == "done"
+        is_done(job, "6:any:1")
     assert lacked.exists()
     assert len(job.companions()) == 3 and node not in idle_nodes(cluster)
     job.end()
@@ -122,7 +127,7 @@ def test_a_companion_that_is_being_submitted_when_the_job_ends_does_not_outlive_
 def test_a_job_that_is_no_companion_is_left_alone_whatever_number_sbatch_prints(cluster, folder):
     other = cluster.run("sbatch", "--parsable", "--output=/dev/null", "--wrap=sleep 600").strip()
     job = started(cluster, folder, "--grant-timeout=2", sbatch=f'"$REAL" "$@" >/dev/null && echo {other}')
-    assert job.change("6:any:1")["outcome"] == "done"
+    is_done(job, "6:any:1")
     wait_until(lambda: len(idle_nodes(cluster)) == 3, what="three nodes are in use")
     job.end()
     assert cluster.run("squeue", "--noheader", f"--jobs={other}", "--format=%T").strip() == "RUNNING"
@@ -141,8 +146,7 @@ def test_a_job_named_like_a_companion_from_before_its_parent_is_anothers_and_lef
     wait_until(is_older, what="it was submitted in an earlier second")
     job = started(cluster, folder)
     assert job.job_id == older + 1
-    grown = job.change("6:any:1")
-    assert grown["outcome"] == "done", grown["why"]
+    is_done(job, "6:any:1")
     (folder / "stop").touch()
     wait_until(lambda: job.state() == "COMPLETED", what="the job is over")
     assert job.companions() == [older]
