@@ -2,7 +2,7 @@
 
 It is a list of actions, the n-th for the n-th process set that is started later; whoever comes behind its end just joins:
 ``kill:MS`` and ``stop:MS`` (SIGKILL, SIGSTOP so long after the rank begins to connect), ``freeze`` (SIGSTOP when Connect has
-returned), ``sleep``, ``raise``, ``exit`` and ``end`` (never to get to the loop).
+returned), ``sleep``, ``raise``, ``say``, ``exit`` and ``end`` (never to get to the loop).
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ match actions[number].split(":") if 0 <= number < len(actions) else [""]:
         time.sleep(1000)
     case ["raise"]:
         raise ValueError("this newcomer has no input")
+    case ["say"]:
+        sys.exit("no licence: the server is busy")
     case ["exit"]:
         sys.exit(3)
     case ["end"]:

@@ -48,17 +48,17 @@ def run() -> None:
     untouched.remember()
     if inheritance.pipes:
         written_files.own.watch()
-    status, failure = 0, None
+    status, failure, said = 0, None, None
     try:
         _run_program()
     except SystemExit as end:
-        status = _exit_status(end)
+        status, said = _exit_status(end), end.code if isinstance(end.code, str) else None
     except BaseException as error:
         status, failure = 1, error
     if os.getpid() != own:
         _end_child(status, failure)
     if status:
-        _report_failure(line, status, failure)
+        _report_failure(line, status, failure, said=said)
     line.send("bye")
 
 
@@ -93,9 +93,11 @@ def _exit_status(end: SystemExit) -> int:
     return 1
 
 
-def _report_failure(line: links.Link, status: int, error: BaseException | None = None) -> None:
+def _report_failure(
+    line: links.Link, status: int, error: BaseException | None = None, *, said: str | None = None
+) -> None:
     """Tell the supervisor, then stay until it ends the whole application: MPI could not be left alone."""
-    text = summary = None
+    text, summary = None, said
     if error is not None:
         text = "".join(traceback.format_exception(type(error), error, _own_frames(error.__traceback__)))
         summary = traceback.format_exception_only(error)[-1].split("\n")[0]

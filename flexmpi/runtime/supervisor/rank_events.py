@@ -10,7 +10,6 @@ from dataclasses import asdict
 from functools import partial
 from typing import Protocol
 
-from flexmpi.errors import LinkError, MembershipError, NodeMemoryError
 from flexmpi.protocol.frames import Message
 from flexmpi.protocol.handover import OF_RANKS, Welcome
 from flexmpi.protocol.records import as_object, from_object
@@ -29,7 +28,7 @@ from flexmpi.runtime.supervisor.io_phases import IOPhases
 from flexmpi.runtime.supervisor.meters import Meters
 from flexmpi.runtime.supervisor.policy_in_force import PolicyInForce
 from flexmpi.runtime.supervisor.reconfigurer import Reconfigurer
-from flexmpi.runtime.supervisor.world_end import exit_status, killed_first, signal_name
+from flexmpi.runtime.supervisor.world_end import exit_status, how_it_failed, is_the_programs, killed_first, signal_name
 
 LOST_LIMIT_S = 3.0
 """How soon a process set must have ended after one of its ranks has; a process set without one of its ranks is of no use."""
@@ -38,10 +37,6 @@ HINTS: dict[int, str] = {signal.SIGBUS: "; a full /dev/shm does that, where rank
 """What a person should look at who reads that a signal has killed a rank."""
 
 BEFORE_THE_END = " before the application did"
-
-OF_THE_MACHINE = tuple(f"flexmpi.errors.{error.__name__}" for error in (NodeMemoryError, MembershipError, LinkError))
-NOT_THE_PROGRAMS = ("mpi4py.MPI.Exception", *OF_THE_MACHINE)
-"""What a program that could run may raise: for want of memory, or in a world that has lost a rank."""
 
 FIGURES = ("iteration", "bytes", "join_s", "balance_s", "move_s", "part_s", "stall_s")
 
@@ -276,12 +271,10 @@ class RankEvents:
             why = f"{name} raised an exception" if text else ""
             self._job.fail(why, status=message["status"], traceback=text)
             return
-        how = f"raised {message['summary']}" if text else f"ended with status {message['status']}"
+        how = how_it_failed(message)
         self._job.log.write("outsider_failed", rank=name, how=how, traceback=text)
-        successor = self._to_successor([rank])
-        is_programs = text and not message["summary"].startswith(NOT_THE_PROGRAMS)
-        if is_programs and successor is not None and not successor.does_without_predecessor:
-            self._job.refuse_successors(f"{name} {how}", traceback=text)
+        if is_the_programs(message) and self._to_successor([rank]) is not None:
+            self._job.refuse_successors(f"{name} {how}", traceback=text or "")
         self._job.kill_process_set(rank.pset)
         self.process_set_lost(self._job.roster.psets[rank.pset], f"{name} {how}")
 
@@ -324,7 +317,7 @@ class RankEvents:
             if self._job.roster.stays(pset.number, leaving=leaving):
                 self._job.finish()
             self._lose(pset, f"{self._job.roster.name(pset.ranks[0])} ended")
-            self._job.roster.remove(pset.number)
+            self._take_out(pset)
         else:
             self.process_set_lost(pset, self._cause(pset, message), status=self._exit_status(pset, message))
 
@@ -341,6 +334,12 @@ class RankEvents:
         if not self._lose(pset, cause) and has_left and not self._job.has_failed:
             self._job.warn(f"{cause}; the application goes on")
         self._job.log.write("pset_lost", pset=pset.number, node=",".join(pset.nodes), member=is_member, cause=cause)
+        self._take_out(pset)
+
+    def _take_out(self, pset: ProcessSet) -> None:
+        """Have nobody wait for a process set any more; what else comes of its ranks is not heard."""
+        for rank in pset.ranks:
+            self._job.io_phases.end(rank)
         self._job.roster.remove(pset.number)
 
     def _belongs(self, rank: RankId) -> bool:

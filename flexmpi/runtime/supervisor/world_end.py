@@ -1,13 +1,20 @@
-"""What the report of a process set's end means: which of its processes ended it, and by what. Pure."""
+"""What the report of the end of a process set, or of a rank's program, means: who has ended it, and by what. Pure."""
 
 from __future__ import annotations
 
+import errno
 import signal
 
+from flexmpi.errors import LinkError, MembershipError, NodeMemoryError
 from flexmpi.protocol.frames import Message
 
 SIGNALS_OF_SHELLS = 128
 """What a shell adds to the number of the signal that has ended a command."""
+OF_THE_MACHINE = tuple(f"flexmpi.errors.{error.__name__}" for error in (NodeMemoryError, MembershipError, LinkError))
+OF_NUMPY = ("numpy._core._exceptions._ArrayMemoryError", "numpy.core._exceptions._ArrayMemoryError")
+FOR_WANT_OF_MEMORY = ("MemoryError", *OF_NUMPY, f"OSError: [Errno {errno.ENOMEM}]")
+NOT_THE_PROGRAMS = ("mpi4py.MPI.Exception", *OF_THE_MACHINE, *FOR_WANT_OF_MEMORY)
+"""What a program that could run may raise: while two worlds need memory, or in a world that has lost a rank."""
 
 
 def killed_first(report: Message, first: int | None) -> tuple[int, int] | None:
@@ -46,3 +53,16 @@ def exit_status(report: Message, first: int | None) -> int:
 def signal_name(number: int) -> str:
     """Return a signal's number with its name."""
     return f"signal {number} ({signal.Signals(number).name})" if number in set(signal.Signals) else f"signal {number}"
+
+
+def how_it_failed(failure: Message) -> str:
+    """Say how a rank's program has failed: by an exception, or by ``sys.exit`` with a text or a number."""
+    if failure["traceback"]:
+        return f"raised {failure['summary']}"
+    said = failure["summary"]
+    return f"ended with status {failure['status']}" + (f' ("{said.splitlines()[0]}")' if said else "")
+
+
+def is_the_programs(failure: Message) -> bool:
+    """Tell whether a program would, as far as one can see, fail so in every world: it says why, and not for want of memory."""
+    return bool(failure["summary"]) and not failure["summary"].startswith(NOT_THE_PROGRAMS)

@@ -47,8 +47,8 @@ def test_a_port_is_told_to_the_worlds_that_are_to_connect_to_it() -> None:
 class Successor:
     """A handover whose new ranks fail."""
 
-    def __init__(self, *, taking: bool) -> None:
-        self.does_without_predecessor = taking
+    def __init__(self) -> None:
+        self.does_without_predecessor = False
         self.lost: list[object] = []
 
     def concerns(self, ranks: object) -> bool:
@@ -68,6 +68,7 @@ def test_the_end_of_a_process_set_that_a_node_could_not_host_is_understood() -> 
         application=SimpleNamespace(finished=False),
         log=SimpleNamespace(write=lambda event, **fields: ended.append(fields["cause"])),
         has_failed=False,
+        io_phases=SimpleNamespace(end=lambda rank: None),
     )
     events = RankEvents(cast(Watched, job))
     hosting = Hosting(lambda *told, **fields: None, on_ended=lambda _, message: events.process_set_ended(message))
@@ -82,23 +83,31 @@ def test_the_end_of_a_process_set_that_a_node_could_not_host_is_understood() -> 
 
 
 @pytest.mark.parametrize(
-    ("error", "taking", "refused"),
+    ("error", "traceback", "refused"),
     [
-        ("ValueError: no input", False, 1),
-        ("mpi4py.MPI.Exception: MPI_ERR_OTHER: known error not in list", False, 0),
-        ("flexmpi.errors.NodeMemoryError: x: this node has no memory file of 8 bytes: Too many open files", False, 0),
-        ("flexmpi.errors.MembershipError: the memory of rank 1 of before cannot be read any more", False, 0),
-        ("flexmpi.errors.LinkError: the node launcher is gone", False, 0),
-        ("RuntimeError: while rows are taken", True, 0),
+        ("ValueError: no input", "Traceback", 1),
+        ("no licence: the server is busy", None, 1),
+        (None, None, 0),
+        ("MemoryError", "Traceback", 0),
+        ("numpy._core._exceptions._ArrayMemoryError: Unable to allocate 8 GiB", "Traceback", 0),
+        ("OSError: [Errno 12] Cannot allocate memory", "Traceback", 0),
+        ("mpi4py.MPI.Exception: MPI_ERR_OTHER: known error not in list", "Traceback", 0),
+        (
+            "flexmpi.errors.NodeMemoryError: x: this node has no memory file of 8 bytes: Too many open files",
+            "Traceback",
+            0,
+        ),
+        ("flexmpi.errors.MembershipError: the memory of rank 1 of before cannot be read any more", "Traceback", 0),
+        ("flexmpi.errors.LinkError: the node launcher is gone", "Traceback", 0),
     ],
 )
 def test_only_an_error_of_the_program_itself_is_a_reason_to_start_no_more_successors(
-    error: str, taking: bool, refused: int
+    error: str | None, traceback: str | None, refused: int
 ) -> None:
-    roster, refusals = Roster([]), list[str]()
+    roster, refusals, left = Roster([]), list[str](), list[RankId]()
     member, rank = (roster.add(["node"]).ranks[0] for _ in range(2))
     roster.members = [member]
-    successor = Successor(taking=taking)
+    successor = Successor()
     handovers = SimpleNamespace(all=[successor], to_successor=lambda ranks: successor)
     job = SimpleNamespace(
         roster=roster,
@@ -107,7 +116,9 @@ def test_only_an_error_of_the_program_itself_is_a_reason_to_start_no_more_succes
         kill_process_set=lambda number: None,
         log=SimpleNamespace(write=lambda event, **fields: None),
         has_failed=False,
+        io_phases=SimpleNamespace(end=left.append),
     )
-    failure = {"kind": "failure", "status": 1, "traceback": "Traceback", "summary": error}
+    failure = {"kind": "failure", "status": 1, "traceback": traceback, "summary": error}
     RankEvents(cast(Watched, job)).handle(rank, failure)
     assert len(refusals) == refused and len(successor.lost) == 1
+    assert left == [rank]
