@@ -80,6 +80,7 @@ class NodeRows(WorldRows):
             block = obj.block(rows)
             block.flags.writeable = writeable
             obj.adopt(block, rows)
+            self._files.let_go(parts.elements(obj))
             return block.nbytes
         facts = self.known.facts(obj)
         assert facts is not None

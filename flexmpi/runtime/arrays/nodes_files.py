@@ -6,6 +6,7 @@ where nobody had them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
@@ -70,6 +71,11 @@ class NodesFiles:
             if part.count and part.key not in self._at_hand:
                 with suppress(NodeMemoryError):
                     self._at_hand[part.key] = self._open_file(part.key, part.count * part.dtype.itemsize)
+
+    def let_go(self, part: Part) -> None:
+        """Close a file that was asked for and is not mapped, for this rank has nothing of it."""
+        if (descriptor := self._at_hand.pop(part.key, None)) is not None:
+            os.close(descriptor)
 
     def _open(self, key: str, size_bytes: int) -> int:
         return self._at_hand.pop(key) if key in self._at_hand else self._open_file(key, size_bytes)
