@@ -1,7 +1,8 @@
 """Writes a table of its iterations, and other outputs, in the folder ``--folder``, until there is a file ``until`` in it.
 
-Rank 0 writes the table; each rank has a file of its own, with raw bytes, and each process one more. What is written at the top,
-and when a world unwinds, is part of it.
+Rank 0 writes the table; each rank has a file of its own, with raw bytes, one that is appended to, and one that it opens twice at
+the top and has closed again; each process has one, and all ranks of a world have one by its size. What is written at the top, and
+when a world unwinds, is part of it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ with flexmpi.session() as flex:
         flex.output(folder / "table.csv" if rank == 0 else os.devnull, newline="") as table,
         flex.output(folder / f"rank-{rank}", "wb", buffering=0) as own,
         flex.output(folder / f"pid-{os.getpid()}", buffering=1) as of_process,
-        flex.output(folder / "kept" if rank == 0 else os.devnull, "a") as kept,
+        flex.output(folder / f"kept-{rank}", "a") as kept,
+        flex.output(folder / f"of-{MPI.COMM_WORLD.size}", "a") as of_size,
     ):
         lines = csv.writer(table)
         lines.writerow(["iteration", "ranks"])
@@ -35,9 +37,11 @@ with flexmpi.session() as flex:
         os.write(own.fileno(), b"top\n")
         kept.write("top\n")
         of_process.write("top\n")
+        of_size.write("top\n")
         first = True
-        with flex.output(folder / "closed" if rank == 0 else os.devnull) as closed:
-            print("top", file=closed)
+        for text in ("top", "again"):
+            with flex.output(folder / f"closed-{rank}") as closed:
+                print(text, file=closed)
         try:
             for iteration in flex.iterate(10**9):
                 lines.writerow([iteration, flex.size])
@@ -45,8 +49,9 @@ with flexmpi.session() as flex:
                 if first:
                     first = False
                     of_process.write(f"from {iteration}\n")
-                if rank == 0 and iteration == 0:
+                if iteration == 0:
                     kept.write("first iteration\n")
+                if rank == 0 and iteration == 0:
                     assert table.name == str(folder / "table.csv")
                 if flex.comm.bcast((folder / "until").exists()):
                     flex.stop()

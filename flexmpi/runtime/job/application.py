@@ -14,7 +14,7 @@ class Application:
     no_successor
         Why no world can take over from it, where one has failed in its own program.
     outputs
-        The paths of the files that go on over its worlds.
+        The paths of the files that go on over its worlds, and the process set that opened each first, of those that compute.
     in_common
         Those of the files that it was warned of, for two worlds had them open.
     maximum
@@ -28,5 +28,5 @@ class Application:
     objects: tuple[str, ...] = ()
     finished: bool = False
     no_successor: str | None = None
-    outputs: set[str] = field(default_factory=set)
+    outputs: dict[str, int] = field(default_factory=dict)
     in_common: set[str] = field(default_factory=set)

@@ -15,7 +15,7 @@ from flexmpi.protocol.records import as_object
 from flexmpi.runtime.communication.link import Link
 from flexmpi.runtime.rank import written_files
 from flexmpi.runtime.rank.exclusive import Exclusive, Exclusives
-from flexmpi.runtime.rank.outputs import Outputs
+from flexmpi.runtime.rank.outputs import Noted, Outputs
 
 Opened = TypeVar("Opened")
 TextMode = Literal["w", "a", "wt", "at"]
@@ -35,16 +35,17 @@ class OnceForAll:
 
     def __init__(self, link: Link | None, *, computes: bool) -> None:
         self._link = link
-        self.outputs = Outputs(self._is_first, computes=computes)
+        self.outputs = Outputs(self._note_output, computes=computes)
         self.exclusives = Exclusives(computes=computes)
 
-    def _is_first(self, path: str) -> bool:
-        """Tell whether this application has not opened an output of this path before."""
+    def _note_output(self, path: str, computes: bool) -> Noted:
+        """Tell who of this application has opened an output of this path before; this world has now, if it computes."""
         if self._link is None:
-            return True
-        self._link.send("output_opened", path=path)
+            return Noted(first=True, by_another=False)
+        self._link.send("output_opened", path=path, computes=computes)
         answer = self._link.await_reply("output_noted")
-        return answer is not None and bool(answer["first"])
+        assert answer is not None
+        return Noted(answer["first"], answer["by_another"])
 
     def _say(self, record: FilesInCommon | RowsNotTaken) -> None:
         if self._link is not None:
@@ -122,10 +123,12 @@ class TopOfProgram:
     ) -> IO[Any]:
         """Open a file that goes on when another world takes over; an ordinary file, as ``open(path, "w")`` returns.
 
-        The first time that an application opens a path with mode "w" the file is made anew; after that, in its later worlds
+        The first time that an application opens a path, with mode "w", the file is made anew; after that, in its later worlds
         too, it is appended to. So what is written before the loop, such as the header of a table, is there once: what a
-        successor writes before its first iteration is dropped where its predecessors have the file, for they have written it,
-        and so is what a predecessor writes when its successor has taken over. Lines of two worlds are never mixed.
+        successor writes before its first iteration is dropped where its predecessors have opened the file, for they have
+        written it. Where none has, such as the file of a rank that is new, it is written when the successor begins to compute,
+        and only then is the file made anew: if the change is dropped, what it held before stays (or an empty file, where there
+        was none). What a predecessor writes when its successor has taken over is dropped. Lines of two worlds are never mixed.
 
         Each rank opens files of its own, usually rank 0 alone. Where ranks can change nodes the path is one of a file system
         that the nodes share.

@@ -192,9 +192,12 @@ class RankEvents:
         self._job.io_phases.end(rank)
 
     def _on_output_opened(self, rank: RankId, message: Message) -> None:
+        """Tell who has opened a file; a world that may be dropped has not, and asks again when it computes."""
         outputs, path = self._job.application.outputs, message["path"]
-        self._job.tell([rank], "output_noted", first=path not in outputs)
-        outputs.add(path)
+        by = outputs.get(path)
+        if message["computes"]:
+            outputs.setdefault(path, rank.pset)
+        self._job.tell([rank], "output_noted", first=by is None, by_another=by not in (None, rank.pset))
 
     def _on_waiting(self, rank: RankId, message: Message) -> None:
         declared = Waiting(message["loop"], message["digest"], _as_text(message["objects"]))

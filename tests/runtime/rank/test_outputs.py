@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flexmpi.errors import UsageError
-from flexmpi.runtime.rank.outputs import Outputs
+from flexmpi.runtime.rank.outputs import Noted, Outputs
 
 
-def first(path: str) -> bool:
-    return True
+def first(path: str, computes: bool) -> Noted:
+    return Noted(first=True, by_another=False)
 
 
-def later(path: str) -> bool:
-    return False
+def later(path: str, computes: bool) -> Noted:
+    return Noted(first=False, by_another=True)
+
+
+class Application:
+    """What a supervisor notes of the paths that one world after another opens; the answers to a rank of the latest."""
+
+    def __init__(self) -> None:
+        self.world, self.opened = 0, dict[str, int]()
+
+    def note(self, path: str, computes: bool) -> Noted:
+        by = self.opened.get(path)
+        if computes:
+            self.opened.setdefault(path, self.world)
+        return Noted(first=by is None, by_another=by not in (None, self.world))
 
 
 @pytest.fixture
@@ -30,7 +44,12 @@ def path(tmp_path: Path) -> Path:
 
 def test_the_first_to_open_a_path_makes_it_anew_and_the_same_rank_appends_to_it_then(path: Path) -> None:
     asked: list[str] = []
-    outputs = Outputs(lambda path: not asked.append(path), computes=True)  # type: ignore[func-returns-value]
+
+    def note(path: str, computes: bool) -> Noted:
+        asked.append(path)
+        return first(path, computes)
+
+    outputs = Outputs(note, computes=True)
     for text in ("one\n", "two\n"):
         with outputs.open(path, "w", buffering=-1) as file:
             assert (Path(file.name), file.writable(), file.readable()) == (path, True, False)
@@ -39,10 +58,10 @@ def test_the_first_to_open_a_path_makes_it_anew_and_the_same_rank_appends_to_it_
     assert asked == [str(path)]
 
 
-def test_another_world_and_mode_a_append_and_nobody_is_asked_in_mode_a(path: Path) -> None:
+def test_another_world_and_mode_a_append(path: Path) -> None:
     with Outputs(later, computes=True).open(path, "w", buffering=-1) as file:
         print("more", file=file)
-    with Outputs(lambda _: pytest.fail("asked"), computes=True).open(path, "ab", buffering=0) as file:
+    with Outputs(first, computes=True).open(path, "ab", buffering=0) as file:
         file.write(b"bytes\n")
     assert path.read_text() == "earlier\nmore\nbytes\n"
 
@@ -73,20 +92,72 @@ def test_what_a_successor_writes_before_it_computes_goes_nowhere_be_it_buffered_
     assert path.read_text() == "earlier\nheader\n"
 
 
-def test_the_header_of_a_file_that_no_world_had_before_is_there(path: Path) -> None:
+@pytest.mark.parametrize(("mode", "before"), [("w", ""), ("a", "earlier\n")])
+def test_the_header_of_a_file_that_no_world_had_before_is_there(path: Path, mode: str, before: str) -> None:
     outputs = Outputs(first, computes=False)
-    with outputs.open(path, "w", buffering=-1) as file:
+    with outputs.open(path, mode, buffering=-1) as file:
         with outputs.open(path.with_name("closed"), "w", buffering=-1) as closed:
             closed.write("all\n")
         file.write("header\n")
         file.flush()
-        assert path.read_text() == "", "this world may be dropped"
+        assert path.read_text() == "earlier\n", "this world may be dropped"
         file.write("more\n")
         outputs.begin()
-        assert path.read_text() == "header\nmore\n"
+        assert path.read_text() == f"{before}header\nmore\n"
         file.write("line\n")
-    assert path.read_text() == "header\nmore\nline\n"
+    assert path.read_text() == f"{before}header\nmore\nline\n"
     assert path.with_name("closed").read_text() == "all\n"
+
+
+def test_what_is_held_of_a_file_that_is_opened_more_than_once_is_in_order(path: Path) -> None:
+    outputs = Outputs(first, computes=False)
+    with outputs.open(path, "w", buffering=-1) as file:
+        file.write("1\n")
+    with outputs.open(path, "w", buffering=1) as one, outputs.open(path, "a", buffering=-1) as other:
+        one.write("2\n")
+        other.write("3\n")
+        other.flush()
+        one.write("4\n")
+        other.write("5\n")
+        outputs.begin()
+        one.write("6\n")
+        other.write("7\n")
+    assert path.read_text() == "1\n2\n3\n4\n5\n6\n7\n"
+
+
+def test_a_world_that_was_dropped_has_not_opened_a_file_and_the_next_one_makes_it_anew(path: Path) -> None:
+    application = Application()
+    with Outputs(application.note, computes=False).open(path, "w", buffering=1) as dropped:
+        dropped.write("header\n")
+    outputs, application.world = Outputs(application.note, computes=False), 1
+    with outputs.open(path, "w", buffering=1) as file:
+        file.write("header\n")
+        outputs.begin()
+        file.write("line\n")
+    assert path.read_text() == "header\nline\n"
+
+
+def test_a_file_that_the_predecessor_has_opened_after_its_successor_keeps_what_it_has_written(path: Path) -> None:
+    application = Application()
+    predecessor, successor = Outputs(application.note, computes=True), Outputs(application.note, computes=False)
+    with successor.open(path, "w", buffering=1) as after, predecessor.open(path, "w", buffering=1) as before:
+        before.write("header\n")
+        after.write("header\n")
+        application.world = 1
+        successor.begin()
+        after.write("line\n")
+    assert path.read_text() == "header\nline\n"
+
+
+def test_what_all_ranks_of_a_new_world_have_written_to_a_file_is_there(path: Path) -> None:
+    application = Application()
+    ranks = [Outputs(application.note, computes=False) for _ in range(2)]
+    for rank in ranks:
+        with rank.open(path, "w", buffering=-1) as file:
+            file.write("top\n")
+    for rank in ranks:
+        rank.begin()
+    assert path.read_text() == "top\ntop\n"
 
 
 def test_a_successors_file_that_cannot_be_opened_fails_at_once_as_open_does(tmp_path: Path) -> None:
@@ -111,8 +182,11 @@ def test_what_a_predecessor_writes_is_there_when_it_has_handed_over_and_nothing_
     assert path.read_text().splitlines() == ["of the predecessor", "of the successor"]
 
 
-def test_files_that_the_program_has_closed_or_dropped_are_left_alone(path: Path, tmp_path: Path) -> None:
-    outputs = Outputs(later, computes=False)
+@pytest.mark.parametrize("note", [first, later])
+def test_files_that_the_program_has_closed_or_dropped_are_left_alone(
+    note: Callable[[str, bool], Noted], path: Path, tmp_path: Path
+) -> None:
+    outputs = Outputs(note, computes=False)
     before = len(os.listdir("/proc/self/fd"))
     outputs.open(path, "w", buffering=-1).close()
     file = outputs.open(tmp_path / "dropped", "w", buffering=-1)
