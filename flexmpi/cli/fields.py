@@ -91,7 +91,7 @@ def _cost(name: str, meaning: str, shown: Callable[[Cost], str | None]) -> Field
 
 # Where nobody joined, start and join were not measured.
 _COST_FIELDS = (
-    _cost("start", "starting newcomers, beside the computation", lambda cost: _if_joined(cost, cost.start_s)),
+    _cost("start", "starting new ranks, beside the computation", lambda cost: _if_joined(cost, cost.start_s)),
     _cost("join", "connecting them", lambda cost: _if_joined(cost, cost.join_s)),
     _cost("balance", "choosing the shares", lambda cost: duration(cost.balance_s)),
     _cost("move", "moving the data", lambda cost: duration(cost.move_s)),

@@ -122,7 +122,7 @@ class DistributedArray(RowDistributed):
 
 
 class ReplicatedArray:
-    """The same array on every rank; zeros at the start, and newcomers receive it.
+    """The same array on every rank; zeros at the start, and new ranks receive it.
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ class ReplicatedArray:
 
 
 class State:
-    """A few small Python values, the same on every rank, as attributes; newcomers receive them.
+    """A few small Python values, the same on every rank, as attributes; new ranks receive them.
 
     Raises
     ------

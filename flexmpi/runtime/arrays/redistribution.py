@@ -303,4 +303,4 @@ def pickled(states: Sequence[State]) -> tuple[bytes, str]:
     try:
         return pickle.dumps([vars(state) for state in states], protocol=pickle.HIGHEST_PROTOCOL), ""
     except Exception as error:  # what a value's own __reduce__ raises is its author's choice
-        return b"", f"the state cannot be copied to newcomers: {error}"
+        return b"", f"the state cannot be copied to new ranks: {error}"

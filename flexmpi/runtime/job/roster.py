@@ -248,7 +248,7 @@ class Roster:
 
     def name(self, rank: RankId) -> str:
         """Say who a rank is, for a message to a person."""
-        outside = "a rank that had left" if rank in self.retired else "a joining rank"
+        outside = "a rank that had left" if rank in self.retired else "a new rank"
         number = f"rank {self.members.index(rank)}" if rank in self.members else outside
         pid = f", pid {self.pids[rank]}" if rank in self.pids else ""
         where = f"node {self.node_of(rank)}" if rank.pset in self.psets else "a node that is gone"

@@ -79,7 +79,7 @@ def accept(
     try:
         bridge = comm.Accept(port, limit, root=0)
     except MPI.Exception as error:
-        raise MembershipError(f"no newcomer connected within {timeout_s:g} s (MPI: {_reason(error)})") from None
+        raise MembershipError(f"no new rank connected within {timeout_s:g} s (MPI: {_reason(error)})") from None
     finally:
         limit.Free()
     # Only here: MPICH gives the number of a closed port to the next one, and somebody late would be taken for its newcomer.
@@ -105,14 +105,14 @@ def connect(
     """
     # A rank that was stopped or starved for a while comes too late.
     if link.has_arrived("withdraw"):
-        raise MembershipError("nobody accepts newcomers any more")
+        raise MembershipError("nobody accepts new ranks any more")
     if comm.rank == 0:
         link.send("here", reconfiguration=invitation["reconfiguration"], acceptor=invitation["acceptor"])
     limit = MPI.Info.Create({"timeout": str(timeout_s)})
     try:
         bridge = comm.Connect(invitation["port"], limit, root=0)
     except MPI.Exception as error:
-        raise MembershipError(f"nobody accepts newcomers any more (MPI: {_reason(error)})") from None
+        raise MembershipError(f"nobody accepts new ranks any more (MPI: {_reason(error)})") from None
     finally:
         limit.Free()
     return _merge(bridge, high=True)
@@ -223,8 +223,8 @@ def _await_newcomers(link: Link, reconfiguration: int, limit_s: float) -> str:
     end = monotonic() + limit_s
     while (message := link.await_reply("here", "withdraw", limit_s=end - monotonic())) is not None:
         if message["reconfiguration"] == reconfiguration:
-            return "" if message["kind"] == "here" else "the newcomers are gone"
-    return f"no newcomer connected within {limit_s:g} s"
+            return "" if message["kind"] == "here" else "the new ranks are gone"
+    return f"no new rank connected within {limit_s:g} s"
 
 
 def _merge(bridge: MPI.Intercomm, *, high: bool) -> MPI.Intracomm:

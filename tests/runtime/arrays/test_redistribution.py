@@ -108,7 +108,7 @@ def test_the_bytes_of_a_transition_are_foreseen_to_the_byte_whatever_kind_of_obj
 
 
 def test_newcomers_receive_replicated_arrays_and_states_and_a_state_that_cannot_travel_is_refused() -> None:
-    assert run(3, "replicate").startswith("the state cannot be copied to newcomers: ")
+    assert run(3, "replicate").startswith("the state cannot be copied to new ranks: ")
 
 
 def _available_gib() -> float:

@@ -43,9 +43,9 @@ def test_a_port_and_a_lock_change_hands_in_each_handover(start: Start, tmp_path:
 
 
 FAILURES = {
-    "raise": r"a joining rank \(.*\): flex.exclusive \(.*/exclusive.py:\d+\) raised OSError: no lock today",
+    "raise": r"a new rank \(.*\): flex.exclusive \(.*/exclusive.py:\d+\) raised OSError: no lock today",
     "hang": r"reconfiguration 1: the new ranks did not take over the rows within 2 s \(--stall-timeout\)",
-    "kill": r"a joining rank \(.*\) was killed by signal 9 \(SIGKILL\) before it took over",
+    "kill": r"a new rank \(.*\) was killed by signal 9 \(SIGKILL\) before it took over",
 }
 
 

@@ -45,8 +45,8 @@ def test_successors_that_end_before_they_are_ready_are_dropped_and_others_take_o
     start: Start, until: Path
 ) -> None:
     reasons = {
-        "exit": r"a joining rank \(node demo-\d, .*\) ended with status 3 before it took over",
-        "end": r"a joining rank \(node demo-\d, .*\) ended before it took over",
+        "exit": r"a new rank \(node demo-\d, .*\) ended with status 3 before it took over",
+        "end": r"a new rank \(node demo-\d, .*\) ended before it took over",
     }
     application = with_successors(start, until, ",".join(reasons))
     told = []
@@ -76,7 +76,7 @@ def test_a_program_that_fails_in_its_successor_says_so_once_and_is_not_tried_aga
     dropped = application.change("6:node2:2")
     assert dropped["outcome"] == "failed" and why in dropped["why"]
     refused = application.send("6:node2:1")
-    assert refused.startswith("error: no world can take over from this application: a joining rank")
+    assert refused.startswith("error: no world can take over from this application: a new rank")
     assert why in refused
     assert application.send("2:").startswith("error: no world can take over from this application: ")
     errors = ends_right(application, until, ranks=1)

@@ -117,8 +117,8 @@ def test_a_rank_is_named_by_its_present_number_and_its_process(change: tuple | N
 def test_ranks_outside_the_application_are_named_too() -> None:
     roster = running(1)
     newcomer = roster.add(["n0"]).ranks[0]
-    assert roster.name(newcomer) == "a joining rank (node n0, process set 1)"
-    assert roster.name(RankId(9, 0)) == "a joining rank (a node that is gone, process set 9)"
+    assert roster.name(newcomer) == "a new rank (node n0, process set 1)"
+    assert roster.name(RankId(9, 0)) == "a new rank (a node that is gone, process set 9)"
 
 
 def test_a_node_without_a_stated_speed_counts_as_the_mean_of_the_others() -> None:

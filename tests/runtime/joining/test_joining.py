@@ -150,7 +150,7 @@ def test_newcomers_that_come_too_late_are_dropped(start: Start, corefile: Path) 
     contract.end(errors=dropped["why"])
 
 
-STOPPED = r"no newcomer connected within 3 s|1 of 1 new ranks did not get memory for their rows within 15 s"
+STOPPED = r"no new rank connected within 3 s|1 of 1 new ranks did not get memory for their rows within 15 s"
 """What a newcomer that is stopped is dropped for; it may be stopped before or after it got its memory."""
 
 
@@ -285,12 +285,12 @@ def test_a_parked_rank_joins_again_in_a_later_loop(start: Start, corefile: Path)
     [
         ("other-shape", "a new rank declared .*11.*, the application .*10.*; every rank must declare the same objects"),
         ("one-more", "a new rank declared 3 objects, the application 2"),
-        ("unpicklable", "the state cannot be copied to newcomers: .*lambda"),
+        ("unpicklable", "the state cannot be copied to new ranks: .*lambda"),
         (
             "raise",
-            "a joining rank .* raised FileNotFoundError: this node has no input file before it (joined|took over)",
+            "a new rank .* raised FileNotFoundError: this node has no input file before it (joined|took over)",
         ),
-        ("exit", "a joining rank .* ended with status 3 before it (joined|took over)"),
+        ("exit", "a new rank .* ended with status 3 before it (joined|took over)"),
     ],
 )
 def test_a_newcomer_that_cannot_take_part_is_dropped_and_the_application_goes_on(

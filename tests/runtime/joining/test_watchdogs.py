@@ -24,7 +24,7 @@ Start = Callable[..., Application]
 
 TWO_NODES = (f"--corefile={COREFILES / 'demo.core'}", "--interval=0.02s", "-q")
 ERROR = "flexmpi: error: "
-KILLED = r"a joining rank \(node demo-2, process set \d+, pid \d+\) was killed by signal 9 \(SIGKILL\)"
+KILLED = r"a new rank \(node demo-2, process set \d+, pid \d+\) was killed by signal 9 \(SIGKILL\)"
 MOMENTS_MS = range(1, 21)
 
 
@@ -82,9 +82,9 @@ def on_second_node(application: Application, name: bytes) -> list[int]:
 
 def test_newcomers_that_end_before_they_are_ready_are_dropped_and_others_join_later(start: Start, until: Path) -> None:
     reasons = {
-        "raise": r"a joining rank \(node demo-2, .*\) raised ValueError: this newcomer has no input before it joined",
-        "exit": r"a joining rank \(node demo-2, .*\) ended with status 3 before it joined",
-        "end": r"a joining rank \(node demo-2, .*\) ended before it joined",
+        "raise": r"a new rank \(node demo-2, .*\) raised ValueError: this newcomer has no input before it joined",
+        "exit": r"a new rank \(node demo-2, .*\) ended with status 3 before it joined",
+        "end": r"a new rank \(node demo-2, .*\) ended before it joined",
     }
     application = with_newcomers(start, until, ",".join(reasons))
     told = []
@@ -93,7 +93,7 @@ def test_newcomers_that_end_before_they_are_ready_are_dropped_and_others_join_la
         assert (dropped["outcome"], dropped["ranks_before"]) == ("failed", 1)
         assert re.fullmatch(reason, dropped["why"])
         told.append(f"flexmpi: reconfiguration {number} was dropped: {dropped['why']}")
-        wait_until(lambda: len(application.rank_pids()) == 1, what="the newcomers are gone")
+        wait_until(lambda: len(application.rank_pids()) == 1, what="the new ranks are gone")
     assert application.change("6:node2:2")["ranks_after"] == 3
     assert ends_right(application, until, ranks=3).splitlines() == told
 
@@ -103,7 +103,7 @@ def test_newcomers_that_are_not_ready_in_time_are_dropped_with_their_process_set
     dropped = application.change("6:node2:2")
     assert dropped["outcome"] == "failed"
     assert dropped["why"] == "2 of 2 new ranks were not ready within 1 s (they have not reached flex.iterate)"
-    wait_until(lambda: len(application.rank_pids()) == 1, what="the newcomers are gone")
+    wait_until(lambda: len(application.rank_pids()) == 1, what="the new ranks are gone")
     ends_right(application, until, ranks=1)
 
 
@@ -111,7 +111,7 @@ def test_killing_what_belongs_to_newcomers_drops_them_and_others_join_later(star
     victims = {
         "python": r".* \(node demo-2.*\) was killed by signal 9 \(SIGKILL\) before it joined",
         "mpiexec": r"mpiexec of process set 2 \(node demo-2\) was killed by signal 9 \(SIGKILL\) before it joined",
-        "hydra_pmi_proxy": r"a joining rank \(node demo-2, .*\) .* before it joined",
+        "hydra_pmi_proxy": r"a new rank \(node demo-2, .*\) .* before it joined",
         "launcher": "the node launcher of demo-2 is gone before it joined",
     }
     application = with_newcomers(start, until, ",".join(["sleep"] * len(victims)))
@@ -209,7 +209,7 @@ def test_a_newcomer_that_is_stopped_before_it_connects_is_dropped(start: Start, 
     application = with_newcomers(start, until, "stop:0")
     dropped = application.change("6:node2:1")
     assert dropped["outcome"] == "failed"
-    assert re.match(r"no newcomer connected within 3 s", dropped["why"])
+    assert re.match(r"no new rank connected within 3 s", dropped["why"])
     assert "\n" not in dropped["why"]
     wait_until(lambda: len(application.rank_pids()) == 1, what="the newcomer is gone")
     ends_right(application, until, ranks=1)
@@ -222,7 +222,7 @@ def test_a_join_that_hangs_ends_the_job_and_names_the_rank_that_is_stopped(start
     assert status == 1
     (told,) = [line for line in errors.splitlines() if line.startswith(ERROR)]
     assert re.fullmatch(
-        rf"{ERROR}reconfiguration 1 hangs for 2 s at a joining rank \(node demo-2, process set 1, pid \d+\); "
+        rf"{ERROR}reconfiguration 1 hangs for 2 s at a new rank \(node demo-2, process set 1, pid \d+\); "
         "likely cause: stopped by a signal or a debugger",
         told,
     )
