@@ -126,7 +126,7 @@ VICTIMS = {
     ),
     "mpiexec": (
         lambda application: of_hydra(application, b"mpiexec"),
-        r"mpiexec of process set \d \(node demo-\d\) was killed by signal 9 \(SIGKILL\)",
+        r"mpiexec of process set \d \(node demo-\d(, demo-\d)?\) was killed by signal 9 \(SIGKILL\)",
     ),
     "hydra_pmi_proxy": (
         lambda application: of_hydra(application, b"hydra_pmi_proxy"),
@@ -136,9 +136,13 @@ VICTIMS = {
 
 
 @pytest.mark.parametrize("victim", VICTIMS)
-def test_killing_a_part_of_the_job_ends_all_of_it(start: Start, victim: str) -> None:
+@pytest.mark.both_changes
+def test_killing_a_part_of_the_job_ends_all_of_it(start: Start, victim: str, change: str) -> None:
     found, message = VICTIMS[victim]
     application = running(start)
+    if change == "handover":
+        # Of a world that has taken over from another.
+        assert application.change("6:node2:1")["outcome"] == "done"
     os.kill(found(application)[-1], signal.SIGKILL)
     status, _, errors = application.finish()
     assert 0 < status < 256
