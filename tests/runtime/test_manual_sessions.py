@@ -9,7 +9,8 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -137,10 +138,10 @@ def expected_shapes(session: str) -> list[str]:
 class Console:
     """A command prompt in which one of the manual's scripts runs."""
 
-    def __init__(self, *command: str) -> None:
+    def __init__(self, script: Path, *arguments: str) -> None:
         self.lines: list[str] = []
         self._process = subprocess.Popen(
-            [REPOSITORY / "examples" / command[0], *command[1:]],
+            [script, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -187,10 +188,28 @@ class Console:
             stream.close()
 
 
+def with_change(script: Path, change: str, folder: Path) -> Path:
+    """Return a copy of a script in which ranks change otherwise, with all beside it that it needs."""
+    copy = folder / "examples" / script.name
+    copy.parent.mkdir()
+    for needed in (".venv", "configuration_files", "examples/jacobi.py"):
+        (folder / needed).symlink_to(REPOSITORY / needed)
+    copy.write_text(script.read_text().replace("exec flexmpi run ", f"exec flexmpi run --change={change} "))
+    copy.chmod(0o755)
+    return copy
+
+
 @pytest.fixture
-def console() -> Iterator[list[Console]]:
+def console(change: str, tmp_path: Path) -> Iterator[Callable[..., Console]]:
+    """Start the manual's scripts: as they are, or with an option in them for ranks that do not join."""
     opened: list[Console] = []
-    yield opened
+
+    def start(name: str, *arguments: str) -> Console:
+        script = REPOSITORY / "examples" / name
+        opened.append(Console(script if change == "join" else with_change(script, change, tmp_path), *arguments))
+        return opened[-1]
+
+    yield start
     for each in opened:
         each.close()
 
@@ -203,9 +222,9 @@ def check(lines: list[str], manual: str) -> None:
     assert in_order([each for each in ours if each in theirs]) == in_order(theirs)
 
 
+@pytest.mark.both_changes
 def test_the_session_of_execute1_and_its_shrink(console):
-    session = Console("execute1.sh", "2", "0", "6667", "1")
-    console.append(session)
+    session = console("execute1.sh", "2", "0", "6667", "1")
     session.wait_for("Iter: 200 .* Size: 2")
     session.send("6:localhost:2")
     session.wait_for("Spawn cost:: .*")
@@ -219,9 +238,9 @@ def test_the_session_of_execute1_and_its_shrink(console):
     assert session.lines.count(configuration) == 1
 
 
-def test_the_session_of_execute3_on_four_nodes(console):
-    session = Console("execute3.sh", "2", "0", "6667", "1")
-    console.append(session)
+@pytest.mark.both_changes
+def test_the_session_of_execute3_on_four_nodes(console, change):
+    session = console("execute3.sh", "2", "0", "6667", "1")
     session.wait_for("Iter: 100 .* Size: 2")
     session.send("6:node1:2:node2:1:node3:3")
     session.wait_for("Host list: compute-1:2,compute-2:1,compute-3:3")
@@ -230,14 +249,10 @@ def test_the_session_of_execute3_on_four_nodes(console):
     assert session.end() == ""
     check(session.lines, FOUR_NODES)
     spawned = [re.match(r"\[(\d)\] Process spawned in (\S+) at (\d+)", line) for line in session.lines]
-    assert [(found[1], found[2]) for found in spawned if found] == [
-        ("1", "compute-1"),
-        ("2", "compute-1"),
-        ("3", "compute-2"),
-        ("5", "compute-3"),
-        ("6", "compute-3"),
-        ("7", "compute-3"),
-    ]
+    # A rank that joins takes its number between the others; by handover the ranks of a node that was there come first.
+    numbers = {"join": (1, 2, 3, 5, 6, 7), "handover": (2, 3, 4, 5, 6, 7)}[change]
+    nodes = ("compute-1", "compute-1", "compute-2", "compute-3", "compute-3", "compute-3")
+    assert [(int(found[1]), found[2]) for found in spawned if found] == list(zip(numbers, nodes, strict=True))
 
 
 @pytest.mark.parametrize("script", ["execute1.sh", "execute3.sh"])

@@ -41,6 +41,7 @@ def test_performance_adds_ranks_so_that_the_job_ends_in_time(start: Start, coref
     assert "; wanted to finish within " in line and "; chosen " in line and ": gain " in line and ", cost " in line
 
 
+@pytest.mark.both_changes
 def test_a_policy_of_the_original_gives_back_what_is_not_needed(start: Start, corefile: Path) -> None:
     application = start(f"--corefile={corefile}", "--interval=0.1s", "--nodes=2-3", "-n4", TIMED, "--iterations=100000")
     application.wait_for("loop")
@@ -57,6 +58,7 @@ def test_a_policy_of_the_original_gives_back_what_is_not_needed(start: Start, co
     application.finish()
 
 
+@pytest.mark.both_changes
 def test_energy_moves_the_job_to_the_nodes_that_need_less(start: Start, corefile: Path) -> None:
     watts = ["--node-watts=200:50", "--node-watts=cool:50:5"]
     application = start(

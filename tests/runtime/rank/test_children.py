@@ -65,6 +65,7 @@ def environment_of(told: dict[str, Any]) -> dict[str, str]:
     return {name: value for name, value in told["environment"].items() if name not in (MARK, "OMP_NUM_THREADS")}
 
 
+@pytest.mark.both_changes
 def test_children_inherit_nothing_of_the_runtime(start: Start, tmp_path: Path, hangup: None) -> None:
     application = start("-q", f"-n{RANKS}", PARENTING)
     expected = plain(application.folder)
@@ -99,6 +100,7 @@ def test_without_the_runtime_a_session_leaves_sigterm_alone(tmp_path: Path) -> N
     assert plain(tmp_path)["handler"] == "<Handlers.SIG_DFL: 0>"
 
 
+@pytest.mark.both_changes
 def test_ranks_themselves_leave_sigterm_to_their_launcher(start: Start) -> None:
     application = start("-q", "-n2", "--interval=0.05s", PROGRAMS / "counting.py", "--iterations=1000000")
     application.wait_for("loop")
@@ -126,6 +128,7 @@ with flexmpi.session() as flex:
 """
 
 
+@pytest.mark.both_changes
 def test_a_forked_child_that_comes_to_its_end_leaves_the_ranks_alone(start: Start, tmp_path: Path) -> None:
     script = tmp_path / "forking.py"
     script.write_text(FORKING)
