@@ -26,10 +26,10 @@ def of_multiprocessing() -> set[Path]:
     return set(Path("/dev/shm").glob("psm_*")) | set(Path("/dev/shm").glob("sem.mp-*"))
 
 
-def multiprocessed(start: Start, how: str) -> tuple[Application, set[Path]]:
+def multiprocessed(start: Start, how: str, *options: str) -> tuple[Application, set[Path]]:
     """Start a program with children of its own, and return what they have made in shared memory besides."""
     before = of_multiprocessing()
-    application = start("-q", "-n2", "--interval=0.05s", PROGRAMS / "multiprocessed.py", how)
+    application = start(*options, "-q", "-n2", "--interval=0.05s", PROGRAMS / "multiprocessed.py", how)
     application.wait_for("loop")
     made = of_multiprocessing() - before
     assert made and sockets(application)
@@ -97,6 +97,23 @@ def test_when_the_supervisor_is_killed_nothing_of_the_programs_own_multiprocessi
     application.process.kill()
     application.finish()
     sees_gone(application, made)
+
+
+def test_at_a_handover_all_that_old_ranks_have_made_by_multiprocessing_goes_with_them(start: Start) -> None:
+    application, made = multiprocessed(start, "spawn", "--change=handover")
+    there = sockets(application)
+    old = {pid for pid in application.processes() if is_multiprocessings(pid)} | set(application.rank_pids())
+    assert len(old) > 4
+    assert application.change("6:lhost:-1")["outcome"] == "done"
+    wait_until(lambda: not old & set(application.processes()), what="old ranks and their children are gone", limit_s=20)
+    wait_until(lambda: not made & of_multiprocessing(), what="semaphores and shared memory are gone", limit_s=20)
+    assert not set(there) & set(sockets(application))
+    assert application.send("5:").startswith("ok: ")
+    assert application.finish()[0] == 143
+
+
+def is_multiprocessings(pid: int) -> bool:
+    return b"multiprocessing" in command_line(pid)
 
 
 def test_when_a_launcher_is_killed_no_process_of_the_programs_own_stays(start: Start, tmp_path: Path) -> None:

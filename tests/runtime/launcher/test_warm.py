@@ -14,6 +14,8 @@ import pytest
 from tests.applications import PROGRAMS, Application, Event, command_line, wait_until
 
 Start = Callable[..., Application]
+CHECKING = {"join": "contract.py", "handover": "succession.py"}
+"""Programs that check all they hold, by how ranks change."""
 
 
 @pytest.fixture
@@ -41,6 +43,12 @@ def of_node(application: Application, event: str, node: str) -> Event:
 def started_warm(application: Application) -> list[bool]:
     """Return of each process set whether it was forked, the founders' last."""
     return [event["warm"] for event in reversed(application.seen) if event["event"] == "pset_started"]
+
+
+@pytest.fixture
+def how(change: str) -> str:
+    """How ranks change in this test."""
+    return change
 
 
 def change(application: Application, command: str) -> Event:
@@ -72,6 +80,17 @@ def test_forked_newcomers_join_hold_the_right_data_park_and_leave(
     assert len(application.rank_pids()) == 4, "one is parked"
     assert change(application, "6:lhost:1")["ranks_after"] == 4
     assert change(application, "6:lhost:-3")["ranks_after"] == 1
+    assert "all was right" in end(application, tmp_path)
+
+
+def test_a_successor_on_one_node_is_forked_and_holds_the_right_data(
+    start: Start, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    application = warm(start, (*options, "--change=handover"), tmp_path, "succession.py")
+    for command, ranks in (("6:lhost:2", 3), ("6:lhost:-1", 2), ("6:node2:1", 3), ("6:node2:-1", 2)):
+        assert change(application, command)["ranks_after"] == ranks
+    assert started_warm(application) == [True, False, True, True, False], "one on two nodes is not"
+    wait_until(lambda: len(application.rank_pids()) == 2, what="predecessors are gone")
     assert "all was right" in end(application, tmp_path)
 
 
@@ -185,10 +204,11 @@ def test_newcomers_that_fail_are_dropped_with_the_reason(
     assert "right on 2 ranks" in end(application, tmp_path)
 
 
+@pytest.mark.both_changes
 def test_a_member_that_is_killed_ends_the_job_as_any_other(
-    start: Start, options: tuple[str, ...], tmp_path: Path
+    start: Start, options: tuple[str, ...], tmp_path: Path, how: str
 ) -> None:
-    application = warm(start, options, tmp_path, "contract.py")
+    application = warm(start, options, tmp_path, CHECKING[how])
     before = application.rank_pids()
     change(application, "6:lhost:2")
     victim = max(set(application.rank_pids()) - set(before))
@@ -198,6 +218,7 @@ def test_a_member_that_is_killed_ends_the_job_as_any_other(
     assert f"process set 1, pid {victim}) was killed by signal 9 (SIGKILL)" in errors, errors
 
 
+@pytest.mark.both_changes
 def test_the_traceback_of_a_member_shows_the_programs_frames_alone(
     start: Start, options: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -209,10 +230,11 @@ def test_the_traceback_of_a_member_shows_the_programs_frames_alone(
 
 
 @pytest.mark.parametrize("victim", ["supervisor", "launcher", "Ctrl-C"])
+@pytest.mark.both_changes
 def test_nothing_is_left_when_the_job_ends_abruptly(
-    start: Start, options: tuple[str, ...], tmp_path: Path, victim: str
+    start: Start, options: tuple[str, ...], tmp_path: Path, victim: str, how: str
 ) -> None:
-    application = warm(start, options, tmp_path, "contract.py")
+    application = warm(start, options, tmp_path, CHECKING[how])
     change(application, "6:lhost:2")
     (parent,) = warm_parents(application)
     if victim == "Ctrl-C":
