@@ -35,7 +35,6 @@ def ended(application: Application, folder: Path) -> tuple[int, str, str]:
 
 STATUSES = {
     "exit:3": (3, None),
-    "vanish:7": (7, r"rank \d \(.*\) ended with status 7 before the application did"),
     "signal:SIGSEGV": (139, r"rank \d \(.*\) was killed by signal 11 \(SIGSEGV\)"),
     "abort:5": (5, r"rank \d \(.*\) ended with status 5 before the application did"),
 }
