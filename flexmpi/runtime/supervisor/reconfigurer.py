@@ -321,4 +321,7 @@ class Reconfigurer:
             job.tell(pset.ranks, "release")
         if not await job.until(lambda: not any(number in job.roster.psets for number in idle), limit_s=EXIT_LIMIT_S):
             for number in idle:
-                job.kill_process_set(number)
+                if (late := job.roster.psets.get(number)) is not None:
+                    where = f"process set {number} (node {', '.join(late.nodes)})"
+                    job.warn(f"{where} has left and had not ended after {EXIT_LIMIT_S:g} s: it is killed")
+                    job.kill_process_set(number)
