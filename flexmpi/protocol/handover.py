@@ -6,8 +6,8 @@ said by                  to                            what
 a rank                   the supervisor                `SessionOpened`
 the supervisor           each rank of a world          `Welcome`
 the supervisor           the predecessor's rank 0      `PlanRows`, `OfferHandover`, `WithdrawHandover`
-the predecessor's rank 0 the supervisor                `RowsPlanned`, `HandoverAgreed`, `HandoverDeferred`,
-                                                       `HandoverRefused`, `RowsHandedOver`
+the predecessor's rank 0 the supervisor                `PlanningBegun`, `RowsPlanned`, `HandoverAgreed`,
+                                                       `HandoverDeferred`, `HandoverRefused`, `RowsHandedOver`
 a rank of the successor  the supervisor                `FilesInCommon`, `ReadyAtLoop`, `RowsNotTaken`; its rank 0
                                                        `MemoryOutOfReach`, `RowsTaken`, `Computing`
 the supervisor           ranks of the successor        `SkipLoop`, `TakeRows`, `BeginLoop`
@@ -110,6 +110,13 @@ class PlanRows:
 
 
 @dataclass(frozen=True)
+class PlanningBegun:
+    """The predecessor's ranks stand still at an agreement point, to plan who is to have which rows."""
+
+    change: int
+
+
+@dataclass(frozen=True)
 class RowsPlanned:
     """Who of the successor is to have which rows, who of the predecessor has them, and what the successor can have already.
 
@@ -157,7 +164,7 @@ class OfferHandover:
 
 @dataclass(frozen=True)
 class WithdrawHandover:
-    """An offer is taken back."""
+    """A change is given up: neither is it to be planned any more, nor does its offer hold."""
 
     change: int
 
@@ -326,8 +333,8 @@ class Succeeded:
 
 
 OF_RANKS = kinds_of(
-    SessionOpened, MemoryOutOfReach, ReadyAtLoop, RowsPlanned, HandoverAgreed, HandoverDeferred, HandoverRefused,
-    RowsHandedOver, RowsTaken, RowsNotTaken, FilesInCommon, Computing,
+    SessionOpened, MemoryOutOfReach, ReadyAtLoop, PlanningBegun, RowsPlanned, HandoverAgreed, HandoverDeferred,
+    HandoverRefused, RowsHandedOver, RowsTaken, RowsNotTaken, FilesInCommon, Computing,
 )  # fmt: skip
 TO_RANKS = kinds_of(
     Welcome, PlanRows, OfferHandover, WithdrawHandover, SkipLoop, TakeRows, BeginLoop, ComputeOn, Succeeded

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from flexmpi.protocol.handover import WrittenFile
+from flexmpi.runtime.job.handover_events import Timer
 from flexmpi.runtime.job.reconfiguration import Reconfiguration, Stage
 from flexmpi.runtime.job.roster import RankId, Roster
 
@@ -23,6 +24,16 @@ LIKELY_CAUSES = {
     "parted": "it waits for the other ranks that remain",
 }
 
+LATE = {
+    Timer.PLAN: "the application's ranks did not plan who is to have which rows",
+    Timer.HAND_OVER: "the application's ranks did not hand over their rows",
+    Timer.TAKE: "the new ranks did not take over the rows",
+    Timer.END: "the new ranks did not end",
+}
+"""What has not come about in a handover when the time of a timer is up."""
+
+STOPPED = "stopped by a signal or a debugger"
+
 
 def hang_message(wanted: Reconfiguration, roster: Roster, *, stopped: Sequence[RankId] = (), limit_s: float) -> str:
     """Say which ranks a hanging reconfiguration waits for, and what is the likely cause.
@@ -38,11 +49,30 @@ def hang_message(wanted: Reconfiguration, roster: Roster, *, stopped: Sequence[R
     reached.update((rank, PHASES.index(phase)) for rank, phase in wanted.phases.items())
     slowest = min(reached.values())
     late = stopped or [rank for rank, phase in reached.items() if phase == slowest]
-    shown = ", ".join(roster.name(rank) for rank in late[:3]) + (f" and {len(late) - 3} more" if len(late) > 3 else "")
-    cause = LIKELY_CAUSES[PHASES[slowest] if slowest >= 0 else None]
-    if stopped:
-        cause = "stopped by a signal or a debugger"
-    return f"reconfiguration {wanted.number} hangs for {limit_s:g} s at {shown}; likely cause: {cause}"
+    cause = STOPPED if stopped else LIKELY_CAUSES[PHASES[slowest] if slowest >= 0 else None]
+    return f"reconfiguration {wanted.number} hangs for {limit_s:g} s at {_names(late, roster)}; likely cause: {cause}"
+
+
+def late_message(number: int, timer: Timer, *, roster: Roster, stopped: Sequence[RankId] = (), limit_s: float) -> str:
+    """Say what has not come about in a handover within its limit, and which ranks are stopped, if any: they are the cause."""
+    late = f"{LATE[timer]} within {limit_s:g} s (--stall-timeout)"
+    if not stopped:
+        return f"reconfiguration {number}: {late}"
+    are = "is" if len(stopped) == 1 else "are"
+    return f"reconfiguration {number}: {_names(stopped, roster)} {are} {STOPPED}: {late}"
+
+
+def _names(ranks: Sequence[RankId], roster: Roster) -> str:
+    """Name a few of these ranks, and say how many more there are."""
+    return ", ".join(map(roster.name, ranks[:3])) + (f" and {len(ranks) - 3} more" if len(ranks) > 3 else "")
+
+
+def not_ready_message(missing: int, size: int, *, planned: bool, limit_s: float) -> str:
+    """Say how many ranks of a successor have not come to its loop in time, or have not even opened their session."""
+    return (
+        f"{missing} of {size} new ranks were not ready within {limit_s:g} s "
+        f"(they have not {'reached flex.iterate' if planned else 'opened their session'})"
+    )
 
 
 def difference(newcomer: Sequence[str], application: Sequence[str]) -> str:

@@ -26,6 +26,7 @@ from flexmpi.runtime.job.handover_events import (
     LoopBegan,
     Offer,
     Planned,
+    PlanningBegun,
     PlansAnew,
     PredecessorLost,
     RankOpened,
@@ -40,21 +41,24 @@ from flexmpi.runtime.job.handover_events import (
     Timer,
     Wanted,
     Welcome,
+    Withdraw,
     Withdrawn,
-    WithdrawOffer,
 )
 
 
 class Phase(Enum):
     """How far a handover has come.
 
-    STARTING: the successor's ranks start, declare, and come to the application's loop. READY: all sleep there, until the change
-    is wanted. OFFERED: the predecessor, which computes, is to hand over at its next agreement point. HANDING: its ranks stand
-    still and make ready what they hold. TAKING: the successor takes it. GIVING_UP: the predecessor has to be heard first.
-    TAKING_BACK: the successor may have open what only one can have, so it has to be gone before the predecessor computes on.
+    STARTING: the successor's ranks start, declare, and come to the application's loop. PLANNING: meanwhile the predecessor's
+    stand still and plan who is to have which rows. READY: all sleep at the loop, until the change is wanted. OFFERED: the
+    predecessor, which computes, is to hand over at its next agreement point. HANDING: its ranks stand still and make ready what
+    they hold. TAKING: the successor takes it. GIVING_UP: the successor is ended, and the predecessor has to be heard, which may
+    be about to plan or to hand over. TAKING_BACK: the successor may have open what only one can have, so it has to be gone
+    before the predecessor computes on.
     """
 
     STARTING = "starting"
+    PLANNING = "planning"
     READY = "ready"
     OFFERED = "offered"
     HANDING = "handing over"
@@ -113,6 +117,11 @@ class Handover:
         return self.phase in OVER
 
     @property
+    def is_starting(self) -> bool:
+        """Whether the successor's ranks are still on their way to the loop."""
+        return self.phase in (Phase.STARTING, Phase.PLANNING)
+
+    @property
     def reason(self) -> str:
         """Why it did not come about."""
         return self.why or ""
@@ -124,11 +133,13 @@ Step = tuple[Handover, tuple[Instruction, ...]]
 def step(now: Handover, event: Event) -> Step:
     """Return what a handover is after an event, and what is to be done, in this order.
 
-    Events that come too late, of a rank that has been ended or an order that is over, change nothing.
+    Events that come too late, of a rank that has been ended, an order that is over or a timer that runs no more, change nothing.
     """
     if now.over:
         return now, ()
     match now.phase, event:
+        case _, TimeIsUp(timer) if timer is not now.timer:
+            return now, ()
         case _, LoopBegan(declared):
             return _look(replace(now, application=declared))
         case _, Wanted():
@@ -137,22 +148,31 @@ def step(now: Handover, event: Event) -> Step:
         case Phase.TAKING, PredecessorLost(why):
             # All that it held is there: the successor can do without it.
             return replace(now, orphaned=why), ()
-        case Phase.TAKING_BACK, PredecessorLost(why):
-            return replace(now, phase=Phase.LOST, timer=None, why=why), (FailJob(why),)
         case _, PredecessorLost(why):
             return _lost(now, why)
-        case ((Phase.STARTING | Phase.READY | Phase.OFFERED | Phase.GIVING_UP | Phase.HANDING), ApplicationEnded()):
+        case phase, ApplicationEnded() if phase not in (Phase.TAKING, Phase.TAKING_BACK):
             return _dropped(now, now.why or "the application ended first")
 
-        case Phase.STARTING, Planned():
+        case Phase.STARTING, PlanningBegun():
+            return replace(now, phase=Phase.PLANNING, timer=Timer.PLAN), ()
+        case Phase.PLANNING, RankOpened(rank):
+            return replace(now, opened=now.opened | {rank}), ()
+        case Phase.PLANNING, Refused(why):
+            return _dropped(now, why)
+        case Phase.PLANNING, (SuccessorLost(why) | Withdrawn(why)):
+            return _giving_up(now, why)
+        case ((Phase.STARTING | Phase.PLANNING), Planned()):
             waiting = tuple(sorted(now.opened))
-            return replace(now, planned=True, timer=Timer.START), (Welcome(waiting),) if waiting else ()
+            now = replace(now, phase=Phase.STARTING, planned=True, timer=Timer.START)
+            return now, (Welcome(waiting),) if waiting else ()
         case Phase.STARTING, PlansAnew():
             return replace(now, planned=False, timer=None if len(now.opened) == now.size else now.timer), ()
         case Phase.STARTING, RankOpened(rank):
             return _opened(now, rank)
         case Phase.STARTING, RankReady(rank, declared):
             return _look(replace(now, ready={**now.ready, rank: declared}))
+        case Phase.STARTING, (SuccessorLost(why) | Withdrawn(why) | TimeIsUp(Timer.START, why)) if not now.planned:
+            return _giving_up(now, why, Withdraw())
         case Phase.STARTING, TimeIsUp(Timer.START, why):
             return _dropped(now, why)
         case ((Phase.STARTING | Phase.READY), (Refused(why) | SuccessorLost(why) | Withdrawn(why))):
@@ -167,20 +187,22 @@ def step(now: Handover, event: Event) -> Step:
         case Phase.OFFERED, Refused(why):
             return _dropped(now, why)
         case Phase.OFFERED, (SuccessorLost(why) | Withdrawn(why)):
-            return replace(now, phase=Phase.GIVING_UP, why=why), (WithdrawOffer(),)
+            return _giving_up(now, why, Withdraw())
 
         case Phase.HANDING, HandedOver(exclusive):
             return _taking(now, exclusive=exclusive)
         case Phase.HANDING, SuccessorLost(why):
-            return replace(now, phase=Phase.GIVING_UP, why=why), ()
+            return _giving_up(now, why)
         case Phase.HANDING, (Refused(why)):
             return _dropped(now, why)
 
+        case Phase.GIVING_UP, PlanningBegun():
+            return replace(now, timer=Timer.PLAN), ()
         case Phase.GIVING_UP, Agreed():
             return replace(now, timer=Timer.HAND_OVER), ()
         case Phase.GIVING_UP, HandedOver():
             return _dropped(now, now.reason, taken_back=True)
-        case Phase.GIVING_UP, (Refused() | Deferred()):
+        case Phase.GIVING_UP, (Planned() | Refused() | Deferred()):
             return _dropped(now, now.reason)
 
         case Phase.TAKING, Taken():
@@ -191,7 +213,8 @@ def step(now: Handover, event: Event) -> Step:
         case Phase.TAKING_BACK, (SuccessorGone() | TimeIsUp(Timer.END)):
             return replace(now, phase=Phase.DROPPED, timer=None), (TakeBack(now.reason),)
 
-        case ((Phase.HANDING | Phase.GIVING_UP), TimeIsUp(Timer.HAND_OVER, why)):
+        case ((Phase.PLANNING | Phase.HANDING | Phase.GIVING_UP), TimeIsUp((Timer.PLAN | Timer.HAND_OVER), why)):
+            # They stand still together, and cannot go on without the one that hangs.
             return _lost(now, why)
     return now, ()
 
@@ -239,8 +262,19 @@ def _not_taken(now: Handover, why: str) -> Step:
 def _dropped(now: Handover, why: str, *, taken_back: bool = False) -> Step:
     """Give it up; the predecessor, where it stands still, is told to compute on."""
     told = (TakeBack(why),) if taken_back else ()
-    return replace(now, phase=Phase.DROPPED, timer=None, why=why), (*told, EndSuccessor())
+    return replace(now, phase=Phase.DROPPED, timer=None, why=why), (*told, *_ending(now))
+
+
+def _giving_up(now: Handover, why: str, *told: Instruction) -> Step:
+    """Give it up, when the predecessor has been heard: where it stands still there is a limit, and none where it computes."""
+    timer = None if now.timer is Timer.START else now.timer
+    return replace(now, phase=Phase.GIVING_UP, timer=timer, why=why), (*told, EndSuccessor())
 
 
 def _lost(now: Handover, why: str) -> Step:
-    return replace(now, phase=Phase.LOST, timer=None, why=why), (EndSuccessor(), FailJob(why))
+    return replace(now, phase=Phase.LOST, timer=None, why=why), (*_ending(now), FailJob(why))
+
+
+def _ending(now: Handover) -> tuple[Instruction, ...]:
+    """Have the successor end, unless that has been done."""
+    return () if now.phase in (Phase.GIVING_UP, Phase.TAKING_BACK) else (EndSuccessor(),)

@@ -10,6 +10,7 @@ class Timer(Enum):
     """What a handover waits for no longer than a limit; where the predecessor computes, and is to act, there is none."""
 
     START = "start"
+    PLAN = "plan"
     HAND_OVER = "hand over"
     TAKE = "take"
     END = "end"
@@ -25,6 +26,11 @@ class Declared:
 
 
 # What happens.
+
+
+@dataclass(frozen=True)
+class PlanningBegun:
+    """The predecessor's ranks have come to an agreement point and stand still until they have planned."""
 
 
 @dataclass(frozen=True)
@@ -133,8 +139,8 @@ class TimeIsUp:
 
 
 Event = (
-    Planned | PlansAnew | RankOpened | RankReady | LoopBegan | Wanted | Agreed | Deferred | HandedOver | Taken | Refused
-    | SuccessorLost | SuccessorGone | PredecessorLost | ApplicationEnded | Withdrawn | TimeIsUp
+    PlanningBegun | Planned | PlansAnew | RankOpened | RankReady | LoopBegan | Wanted | Agreed | Deferred | HandedOver | Taken
+    | Refused | SuccessorLost | SuccessorGone | PredecessorLost | ApplicationEnded | Withdrawn | TimeIsUp
 )  # fmt: skip
 
 
@@ -164,8 +170,8 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class WithdrawOffer:
-    """Take the offer back; the predecessor answers whether it has agreed before."""
+class Withdraw:
+    """Tell the predecessor that the change is given up; it answers, unless it has begun to plan or has agreed before."""
 
 
 @dataclass(frozen=True)
@@ -197,4 +203,4 @@ class FailJob:
     why: str
 
 
-Instruction = Welcome | Skip | Offer | WithdrawOffer | Go | TakeBack | Begin | EndSuccessor | FailJob
+Instruction = Welcome | Skip | Offer | Withdraw | Go | TakeBack | Begin | EndSuccessor | FailJob

@@ -23,6 +23,7 @@ from flexmpi.protocol.handover import (
     HandoverDeferred,
     HandoverRefused,
     OfferHandover,
+    PlanningBegun,
     PlanRows,
     ReadyAtLoop,
     RowsHandedOver,
@@ -174,10 +175,13 @@ class HandoverAgreement(Agreement):
         if message["kind"] not in TO_RANKS:
             return
         match from_object(message, TO_RANKS):
-            case PlanRows() as plan:
+            case PlanRows() as plan if plan.change != self._refused:
                 self._plan = plan
             case OfferHandover() as offer if offer.change != self._refused:
                 self._offer = offer
+            case WithdrawHandover(change) if self._plan is not None and self._plan.change == change:
+                self._plan = None
+                say(self._link, HandoverRefused(change, "it was withdrawn"))
             case WithdrawHandover(change) if self._offer is not None and self._offer.change == change:
                 self._offer = None
                 say(self._link, HandoverRefused(change, "it was withdrawn"))
@@ -232,6 +236,8 @@ class HandoverAgreement(Agreement):
 
     def _plan_rows(self, order: PlanRows) -> None:
         """Say who of a successor is to have which rows, and move what never changes where it will be looked for."""
+        if self._leads:
+            say(self._link, PlanningBegun(order.change))
         control, held = self.group.control, self._layout()
         self._lay()
         shared = {space.rows: self._registry.balanced(space, order.weights, control) for space in self._registry.spaces}

@@ -14,7 +14,7 @@ from flexmpi.protocol import handover as said
 from flexmpi.protocol.records import as_object
 from flexmpi.runtime.job import handover_events as events
 from flexmpi.runtime.job import worlds
-from flexmpi.runtime.job.diagnosis import files_in_common
+from flexmpi.runtime.job.diagnosis import files_in_common, late_message, not_ready_message
 from flexmpi.runtime.job.handover import Handover, Phase, step
 from flexmpi.runtime.job.handover_events import (
     Declared,
@@ -28,12 +28,6 @@ from flexmpi.runtime.job.reconfiguration import Reconfiguration, Stage
 from flexmpi.runtime.job.roster import RankId
 from flexmpi.runtime.supervisor.execution import Job
 from flexmpi.runtime.supervisor.successor_needs import having_nodes, present_weights
-
-WHY_SLOW = {
-    Timer.HAND_OVER: "the application's ranks did not hand over their rows",
-    Timer.TAKE: "the new ranks did not take over the rows",
-    Timer.END: "the new ranks did not end",
-}
 
 
 class HandingOver:
@@ -111,7 +105,7 @@ class HandingOver:
         self._now = Handover(len(self.places), self._application(), wanted=not wanted.ready)
         self._waits_since = time.monotonic()
         self._have_planned()
-        while self._now.phase is Phase.STARTING:
+        while self._now.is_starting:
             await self._see_on()
         wanted.start_s = (wanted.start_s or 0.0) + time.monotonic() - began
         await self._see_it_through()
@@ -224,7 +218,7 @@ class HandingOver:
             limit_s=limit_s,
         )
         if not in_time and timer is not None:
-            self.apply(events.TimeIsUp(timer, self._why_late(timer)))
+            self.apply(events.TimeIsUp(timer, await self._why_late(timer)))
         elif self._has_news():
             self._tell_news()
 
@@ -240,16 +234,16 @@ class HandingOver:
             self._told_end = True
             self.apply(events.ApplicationEnded())
 
-    def _why_late(self, timer: Timer) -> str:
-        limits, size = self._job.limits, len(self._successor)
-        if timer is not Timer.START or self._now is None:
-            within = f"within {limits.stall_timeout_s:g} s (--stall-timeout)"
-            return f"reconfiguration {self._wanted.number}: {WHY_SLOW[timer]} {within}"
-        missing = size - len(self._now.ready if self._now.planned else self._now.opened)
-        return (
-            f"{missing} of {size} new ranks were not ready within {limits.ready_timeout_s:g} s "
-            f"(they have not {'reached flex.iterate' if self._now.planned else 'opened their session'})"
-        )
+    async def _why_late(self, timer: Timer) -> str:
+        assert self._now is not None
+        job, now, size = self._job, self._now, len(self._successor)
+        if timer is Timer.START:
+            missing = size - len(now.ready if now.planned else now.opened)
+            return not_ready_message(missing, size, planned=now.planned, limit_s=job.limits.ready_timeout_s)
+        waited_for = self._predecessor if timer in (Timer.PLAN, Timer.HAND_OVER) else self._successor
+        stopped = await job.stopped(waited_for)
+        limit_s = job.limits.stall_timeout_s
+        return late_message(self._wanted.number, timer, roster=job.roster, stopped=stopped, limit_s=limit_s)
 
     # What happens.
 
@@ -289,6 +283,8 @@ class HandingOver:
         ):
             return
         match record:
+            case said.PlanningBegun():
+                self.apply(events.PlanningBegun())
             case said.RowsPlanned():
                 self._planned = record
                 self.apply(events.Planned())
@@ -348,7 +344,7 @@ class HandingOver:
                     number, declared.loop, declared.digest, at, self.places, self._shared, unread
                 )
                 self._tell(self._predecessor[:1], offer)
-            case events.WithdrawOffer():
+            case events.Withdraw():
                 self._tell(self._predecessor[:1], said.WithdrawHandover(number))
             case events.Go():
                 assert self._handed_over is not None

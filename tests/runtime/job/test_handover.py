@@ -22,6 +22,7 @@ from flexmpi.runtime.job.handover_events import (
     LoopBegan,
     Offer,
     Planned,
+    PlanningBegun,
     PlansAnew,
     PredecessorLost,
     RankOpened,
@@ -36,12 +37,13 @@ from flexmpi.runtime.job.handover_events import (
     Timer,
     Wanted,
     Welcome,
+    Withdraw,
     Withdrawn,
-    WithdrawOffer,
 )
 
 FIRST, SECOND = Declared(0, 11, ("a",)), Declared(1, 12, ("a", "b"))
-OPENED = (Planned(), RankOpened(0), RankOpened(1))
+PLANNING = (PlanningBegun(),)
+OPENED = (*PLANNING, Planned(), RankOpened(0), RankOpened(1))
 AT_LOOP = (*OPENED, RankReady(0, FIRST), RankReady(1, FIRST))
 HANDING = (*AT_LOOP, Agreed())
 TAKING = (*HANDING, HandedOver())
@@ -64,7 +66,7 @@ def test_a_handover_goes_its_way() -> None:
 
 
 def test_ranks_that_open_their_session_before_the_rows_are_planned_are_told_later() -> None:
-    assert after(RankOpened(1), RankOpened(0), Planned())[1] == [Welcome((0, 1))]
+    assert after(RankOpened(1), *PLANNING, RankOpened(0), Planned())[1] == [Welcome((0, 1))]
 
 
 def test_a_predecessor_that_computes_has_its_time_to_plan_and_the_new_ranks_theirs_from_then_on() -> None:
@@ -74,7 +76,8 @@ def test_a_predecessor_that_computes_has_its_time_to_plan_and_the_new_ranks_thei
     assert after(Planned(), RankOpened(0), RankOpened(1))[0].timer is Timer.START
     anew = (*OPENED, PlansAnew())
     assert after(*anew)[0].timer is None
-    assert after(*anew, Planned()) == (after(*OPENED)[0], [Welcome((0,)), Welcome((1,)), Welcome((0, 1))])
+    assert after(*anew, *PLANNING)[0].timer is Timer.PLAN
+    assert after(*anew, *PLANNING, Planned()) == (after(*OPENED)[0], [Welcome((0,)), Welcome((1,)), Welcome((0, 1))])
 
 
 def test_a_successor_that_is_only_to_be_ready_waits_without_a_limit_until_it_is_wanted() -> None:
@@ -107,38 +110,55 @@ def test_a_successor_that_declares_something_else_is_dropped_and_the_difference_
 GONE = SuccessorLost("gone")
 ROWS: list[tuple[tuple[Event, ...], list[Instruction], Phase]] = [
     # The successor is lost while it starts, declares, waits, is offered, is handed over to, takes.
-    ((GONE,), [EndSuccessor()], Phase.DROPPED),
     ((*OPENED, GONE), [EndSuccessor()], Phase.DROPPED),
-    ((*AT_LOOP, GONE), [WithdrawOffer()], Phase.GIVING_UP),
-    ((*AT_LOOP, GONE, Refused("it was withdrawn")), [EndSuccessor()], Phase.DROPPED),
-    ((*AT_LOOP, GONE, Deferred()), [EndSuccessor()], Phase.DROPPED),
+    ((*AT_LOOP, GONE), [Withdraw(), EndSuccessor()], Phase.GIVING_UP),
+    ((*AT_LOOP, GONE, Refused("it was withdrawn")), [], Phase.DROPPED),
+    ((*AT_LOOP, GONE, Deferred()), [], Phase.DROPPED),
     ((*AT_LOOP, GONE, Agreed()), [], Phase.GIVING_UP),
-    ((*AT_LOOP, GONE, Agreed(), HandedOver()), [TakeBack("gone"), EndSuccessor()], Phase.DROPPED),
-    ((*HANDING, GONE), [], Phase.GIVING_UP),
-    ((*HANDING, GONE, HandedOver()), [TakeBack("gone"), EndSuccessor()], Phase.DROPPED),
+    ((*AT_LOOP, GONE, Agreed(), HandedOver()), [TakeBack("gone")], Phase.DROPPED),
+    ((*HANDING, GONE), [EndSuccessor()], Phase.GIVING_UP),
+    ((*HANDING, GONE, HandedOver()), [TakeBack("gone")], Phase.DROPPED),
+    # Before the predecessor has planned for it; that may be about to.
+    ((GONE,), [Withdraw(), EndSuccessor()], Phase.GIVING_UP),
+    ((GONE, Refused("it was withdrawn")), [], Phase.DROPPED),
+    ((GONE, *PLANNING), [], Phase.GIVING_UP),
+    ((GONE, *PLANNING, Planned()), [], Phase.DROPPED),
+    ((*PLANNING, GONE), [EndSuccessor()], Phase.GIVING_UP),
+    ((*PLANNING, GONE, Planned()), [], Phase.DROPPED),
+    ((TimeIsUp(Timer.START, "late"),), [Withdraw(), EndSuccessor()], Phase.GIVING_UP),
     ((*TAKING, GONE), [TakeBack("gone"), EndSuccessor()], Phase.DROPPED),
     ((*TAKING, Taken(), GONE), [], Phase.DONE),
     # It cannot take, or is too slow.
     ((*TAKING, Refused("no memory")), [TakeBack("no memory"), EndSuccessor()], Phase.DROPPED),
     ((*TAKING, TimeIsUp(Timer.TAKE, "late")), [TakeBack("late"), EndSuccessor()], Phase.DROPPED),
     ((*OPENED, TimeIsUp(Timer.START, "late")), [EndSuccessor()], Phase.DROPPED),
+    # A timer runs no more when its limit passes: the predecessor computes.
+    ((RankOpened(0), RankOpened(1), TimeIsUp(Timer.START, "late")), [], Phase.STARTING),
+    ((*AT_LOOP, GONE, TimeIsUp(Timer.HAND_OVER, "hangs")), [], Phase.GIVING_UP),
     # An order is withdrawn.
     ((*OPENED, Withdrawn("enough")), [EndSuccessor()], Phase.DROPPED),
-    ((*AT_LOOP, Withdrawn("enough")), [WithdrawOffer()], Phase.GIVING_UP),
-    ((*AT_LOOP, Withdrawn("enough"), HandedOver()), [TakeBack("enough"), EndSuccessor()], Phase.DROPPED),
+    ((*PLANNING, Withdrawn("enough")), [EndSuccessor()], Phase.GIVING_UP),
+    ((*AT_LOOP, Withdrawn("enough")), [Withdraw(), EndSuccessor()], Phase.GIVING_UP),
+    ((*AT_LOOP, Withdrawn("enough"), HandedOver()), [TakeBack("enough")], Phase.DROPPED),
     ((*HANDING, Withdrawn("enough")), [], Phase.HANDING),
     ((*TAKING, Withdrawn("enough")), [], Phase.TAKING),
     # The application ends meanwhile, or refuses.
     ((*OPENED, ApplicationEnded()), [EndSuccessor()], Phase.DROPPED),
     ((*AT_LOOP, ApplicationEnded()), [EndSuccessor()], Phase.DROPPED),
-    ((*AT_LOOP, GONE, ApplicationEnded()), [EndSuccessor()], Phase.DROPPED),
+    ((*AT_LOOP, GONE, ApplicationEnded()), [], Phase.DROPPED),
+    ((GONE, ApplicationEnded()), [], Phase.DROPPED),
+    ((*PLANNING, Refused("no memory")), [EndSuccessor()], Phase.DROPPED),
     ((*AT_LOOP, Refused("its state")), [EndSuccessor()], Phase.DROPPED),
     ((*HANDING, Refused("no memory")), [EndSuccessor()], Phase.DROPPED),
-    # The predecessor is lost, or hangs while it makes ready what it holds.
+    # The predecessor is lost, or hangs while it plans or makes ready what it holds.
+    ((*PLANNING, PredecessorLost("dead")), [EndSuccessor(), FailJob("dead")], Phase.LOST),
+    ((*PLANNING, TimeIsUp(Timer.PLAN, "hangs")), [EndSuccessor(), FailJob("hangs")], Phase.LOST),
+    ((*PLANNING, GONE, TimeIsUp(Timer.PLAN, "hangs")), [FailJob("hangs")], Phase.LOST),
+    ((GONE, *PLANNING, TimeIsUp(Timer.PLAN, "hangs")), [FailJob("hangs")], Phase.LOST),
     ((*OPENED, PredecessorLost("dead")), [EndSuccessor(), FailJob("dead")], Phase.LOST),
     ((*HANDING, PredecessorLost("dead")), [EndSuccessor(), FailJob("dead")], Phase.LOST),
     ((*HANDING, TimeIsUp(Timer.HAND_OVER, "hangs")), [EndSuccessor(), FailJob("hangs")], Phase.LOST),
-    ((*AT_LOOP, GONE, Agreed(), TimeIsUp(Timer.HAND_OVER, "hangs")), [EndSuccessor(), FailJob("hangs")], Phase.LOST),
+    ((*AT_LOOP, GONE, Agreed(), TimeIsUp(Timer.HAND_OVER, "hangs")), [FailJob("hangs")], Phase.LOST),
     ((*TAKING, PredecessorLost("dead")), [], Phase.TAKING),
     ((*TAKING, PredecessorLost("dead"), Taken()), [Begin()], Phase.DONE),
     ((*TAKING, PredecessorLost("dead"), GONE), [EndSuccessor(), FailJob("dead; gone")], Phase.LOST),
@@ -173,8 +193,9 @@ RANKS = st.integers(0, 1)
 WHY = st.sampled_from(["one thing", "another"])
 EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.sampled_from(
-        [Planned(), PlansAnew(), Wanted(), Agreed(), Deferred(), Taken(), ApplicationEnded(), SuccessorGone()]
+        [PlanningBegun(), Planned(), PlansAnew(), Wanted(), Agreed(), Deferred(), Taken(), ApplicationEnded()]
     ),
+    st.just(SuccessorGone()),
     st.builds(HandedOver, st.booleans()),
     st.builds(RankOpened, RANKS),
     st.builds(RankReady, RANKS, DECLARED),
@@ -187,7 +208,7 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
 )
 # Most of the way at once, for a random sequence seldom gets far.
 SEQUENCES = st.tuples(
-    st.sampled_from([(), OPENED, AT_LOOP, HANDING, TAKING, CLOSED]), st.lists(EVENTS, max_size=12)
+    st.sampled_from([(), PLANNING, OPENED, AT_LOOP, HANDING, TAKING, CLOSED]), st.lists(EVENTS, max_size=12)
 ).map(lambda parts: [*parts[0], *parts[1]])
 ENDS = (TakeBack, Begin, FailJob)
 
@@ -196,7 +217,8 @@ ENDS = (TakeBack, Begin, FailJob)
 def test_a_predecessor_that_stands_still_is_told_once_what_becomes_of_it(events: list[Event], wanted: bool) -> None:
     now, told = after(*events, wanted=wanted)
     assert sum(isinstance(each, ENDS) for each in told) <= 1
-    assert told.count(EndSuccessor()) + told.count(Begin()) == (now.over or now.phase is Phase.TAKING_BACK)
+    is_ended = now.over or now.phase in (Phase.GIVING_UP, Phase.TAKING_BACK)
+    assert told.count(EndSuccessor()) + told.count(Begin()) == is_ended
     if told.count(Go()) and now.over:
         assert sum(isinstance(each, ENDS) for each in told) == 1
     if now.over:
@@ -225,3 +247,23 @@ def test_whatever_happens_nobody_waits_for_ever(events: list[Event], wanted: boo
     assert now.over or computes
     if now.phase is Phase.GIVING_UP:
         assert step(now, Refused("it was withdrawn"))[0].over
+    if now.phase is Phase.GIVING_UP or is_to_plan:
+        assert step(now, PlanningBegun())[0].timer is Timer.PLAN
+    if now.phase in (Phase.GIVING_UP, Phase.OFFERED):
+        assert step(now, Agreed())[0].timer is Timer.HAND_OVER
+
+
+TO_PLAN = [(), OPENED[2:], (*OPENED, PlansAnew()), (GONE,), (Withdrawn("enough"),), (TimeIsUp(Timer.START, "late"),)]
+ENDS_PLANNING = (Planned, Refused, PredecessorLost, ApplicationEnded, TimeIsUp, Agreed, Deferred, HandedOver)
+"""Of these the predecessor says none, and does not end, while its ranks stand still and plan."""
+MEANWHILE = EVENTS.filter(lambda event: not isinstance(event, ENDS_PLANNING))
+
+
+@given(st.sampled_from(TO_PLAN), st.lists(MEANWHILE, max_size=12))
+def test_while_the_predecessor_plans_there_is_a_limit_whatever_becomes_of_the_change(
+    before: tuple[Event, ...], meanwhile: list[Event]
+) -> None:
+    now, _ = after(*before, PlanningBegun(), *meanwhile)
+    assert not now.over and now.timer is Timer.PLAN
+    now, told = step(now, TimeIsUp(Timer.PLAN, "hangs"))
+    assert now.phase is Phase.LOST and told[-1] == FailJob("hangs")
