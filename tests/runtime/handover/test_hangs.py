@@ -68,7 +68,6 @@ def started(start: Start, folder: Path, where: str) -> Application:
     return application
 
 
-@pytest.mark.every_library
 @pytest.mark.parametrize(
     ("where", "late"), [("plan", "plan who is to have which rows"), ("hand over", "hand over their rows")]
 )
@@ -88,7 +87,6 @@ def test_where_a_rank_of_the_old_world_is_stopped_the_job_ends_and_names_it(
     )
 
 
-@pytest.mark.every_library
 def test_where_a_rank_of_the_new_world_is_stopped_the_change_is_dropped_and_names_it(
     start: Start, tmp_path: Path
 ) -> None:
@@ -96,7 +94,7 @@ def test_where_a_rank_of_the_new_world_is_stopped_the_change_is_dropped_and_name
     dropped = application.change("6:lhost:1")
     assert dropped["outcome"] == "failed"
     assert re.fullmatch(
-        r"reconfiguration 1: a joining rank \(node n0, process set 1, pid \d+\) is stopped by a signal or a debugger: "
+        r"reconfiguration 1: a new rank \(node n0, process set 1, pid \d+\) is stopped by a signal or a debugger: "
         r"the new ranks did not take over the rows within 2 s \(--stall-timeout\)",
         dropped["why"],
     )
