@@ -28,10 +28,13 @@ demo-slurm: $(VENV)/.installed $(VENV)/.slurm-tried ## Run the demo's cluster on
 		eval "$$($(BIN)/python slurm/devcluster env --folder $(DEMO_CLUSTER))"; $(BIN)/flexmpi demo --slurm
 
 test: lint $(VENV)/.slurm-tried $(OTHER_LIBRARIES) ## Run the checks of `make lint`, then the tests, two at a time
-	@$(BIN)/python -m pytest -m "not soak" --numprocesses 2 --dist loadgroup
+	@$(KEEPING_BYTECODE) $(BIN)/python -m pytest -m "not soak" --numprocesses 2 --dist loadgroup
 
 soak: $(VENV)/.installed-dev $(OTHER_LIBRARIES) ## Run the long forms of the randomised tests
-	@$(BIN)/python -m pytest -m soak -s --timeout 7200
+	@$(KEEPING_BYTECODE) $(BIN)/python -m pytest -m soak -s --timeout 7200
+
+# Tests start thousands of ranks, which need not compile the same modules again and again.
+KEEPING_BYTECODE := env -u PYTHONDONTWRITEBYTECODE
 
 # The examples and their plain twins have the same module names, hence the explicit bases.
 lint: $(VENV)/.installed-dev ## Check style, types and the arrows between modules
