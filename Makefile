@@ -28,7 +28,7 @@ demo-slurm: $(VENV)/.installed $(VENV)/.slurm-tried ## Run the demo's cluster on
 		eval "$$($(BIN)/python slurm/devcluster env --folder $(DEMO_CLUSTER))"; $(BIN)/flexmpi demo --slurm
 
 test: lint $(VENV)/.slurm-tried $(OTHER_LIBRARIES) ## Run the checks of `make lint`, then the tests, two at a time
-	@$(KEEPING_BYTECODE) $(BIN)/python -m pytest -m "not soak" --numprocesses 2 --dist loadgroup
+	@$(KEEPING_BYTECODE) $(BIN)/python -m pytest -m "not soak" --numprocesses 2
 
 soak: $(VENV)/.installed-dev $(OTHER_LIBRARIES) ## Run the long forms of the randomised tests
 	@$(KEEPING_BYTECODE) $(BIN)/python -m pytest -m soak -s --timeout 7200

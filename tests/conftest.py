@@ -5,13 +5,15 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.applications import Application, Leftovers
 from tests.libraries import LIBRARIES, python_of
 
-SLURM_TESTS = Path(__file__).parent / "devcluster"
+SLURM_TESTS = "tests/devcluster/"
 CHANGES = ("join", "handover")
 
 
@@ -35,15 +37,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("library", LIBRARIES, indirect=True)
 
 
+class TwoAtATime(LoadScopeScheduling):
+    """Tests go to whichever process is free, but those with a real Slurm to one, for they share a cluster."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return SLURM_TESTS if nodeid.startswith(SLURM_TESTS) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TwoAtATime:
+    return TwoAtATime(config, log)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave blocks in ranks' memory under the other libraries to the soak tests: they read it without MPI.
-
-    Where tests run two at a time, those with a real Slurm run one after the other: they share a cluster.
-    """
+    """Leave blocks in ranks' memory under the other libraries to the soak tests: they read it without MPI."""
     for item in items:
-        if item.path.is_relative_to(SLURM_TESTS):
-            item.add_marker(pytest.mark.xdist_group("cluster"))
         chosen = getattr(getattr(item, "callspec", None), "params", {})
         if chosen.get("library", LIBRARIES[0]) != LIBRARIES[0] and chosen.get("blocks") == "private":
             item.add_marker(pytest.mark.soak)

@@ -1,4 +1,4 @@
-"""However a job ends after its ranks have changed, it says why once, and gives its status on, as before any change.
+"""However a job ends after a handover, it says why once, and gives its status on, as before any change.
 
 What is left behind is checked by the `start` fixture.
 """
@@ -19,7 +19,7 @@ ERROR = "flexmpi: error: "
 
 def changed(start: Start, folder: Path, *how: str) -> Application:
     """Start a program that ends so once there is a file ``now``, and add a rank to its two."""
-    options = (f"--corefile={COREFILES / 'demo.core'}", "--interval=0.05s", "-q", "-n2")
+    options = ("--change=handover", f"--corefile={COREFILES / 'demo.core'}", "--interval=0.05s", "-q", "-n2")
     application = start(*options, PROGRAMS / "ending.py", *how, f"--when={folder / 'now'}")
     application.wait_for("loop")
     done = application.change("6:lhost:1")
@@ -41,7 +41,6 @@ STATUSES = {
 
 
 @pytest.mark.parametrize("how", STATUSES)
-@pytest.mark.both_changes
 def test_after_a_change_the_exit_status_is_the_applications(start: Start, tmp_path: Path, how: str) -> None:
     expected, message = STATUSES[how]
     status, _, errors = ended(changed(start, tmp_path, how), tmp_path)
@@ -51,7 +50,6 @@ def test_after_a_change_the_exit_status_is_the_applications(start: Start, tmp_pa
 
 
 @pytest.mark.parametrize(("where", "all_ranks"), [("inside", False), ("after", True)])
-@pytest.mark.both_changes
 def test_after_a_change_an_exception_is_told_once_with_the_users_own_frames(
     start: Start, tmp_path: Path, where: str, all_ranks: bool
 ) -> None:
@@ -65,7 +63,6 @@ def test_after_a_change_an_exception_is_told_once_with_the_users_own_frames(
 
 
 @pytest.mark.parametrize("how", [("well",), ("skip", "--all")], ids=["exit", "os._exit"])
-@pytest.mark.both_changes
 def test_after_a_change_a_job_that_has_done_its_work_succeeds_however_its_processes_end(
     start: Start, tmp_path: Path, how: tuple[str, ...]
 ) -> None:
