@@ -15,7 +15,7 @@ from typing import Any
 from flexmpi.controller.reports import ask
 from flexmpi.errors import CommandError, LinkError
 from flexmpi.protocol.address import Address
-from flexmpi.runtime.machine import processes
+from flexmpi.runtime.machine import processes, this_process
 
 LISTEN_LIMIT_S = 60.0
 EVENTS_LIMIT_S = 5.0
@@ -102,7 +102,7 @@ class Application:
                     stderr=STDOUT,
                     pass_fds=[writing],
                     start_new_session=True,
-                    preexec_fn=processes.die_with_parent,
+                    preexec_fn=this_process.die_with_parent,
                 )
         except OSError as error:
             os.close(reading)

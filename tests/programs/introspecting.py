@@ -54,7 +54,8 @@ def seen() -> dict[str, object]:
         "rc": vars(mpi4py.rc),
         "level": MPI.Query_thread() == MPI.THREAD_MULTIPLE,
         "errors": MPI.COMM_WORLD.Get_errhandler() == MPI.ERRORS_RETURN,
-        "own session": os.getsid(0) == os.getpid(),
+        # Or its shim's, which is its parent.
+        "own session": os.getsid(0) in (os.getpid(), os.getppid()),
         "signals": signal_sets(),
         "handlers": [str(signal.getsignal(number)).partition(" at ")[0] for number in signal.valid_signals()],
         "command": Path("/proc/self/cmdline").read_bytes().decode().split("\0"),

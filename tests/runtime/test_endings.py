@@ -130,7 +130,7 @@ VICTIMS = {
     ),
     "hydra_pmi_proxy": (
         lambda application: of_hydra(application, b"hydra_pmi_proxy"),
-        r"rank \d \(.*\) (was killed by signal \d+ .*|ended with status \d+ before the application did|has gone without a word)",
+        r"rank \d \(.*\) (was killed by signal \d+ .*|was ended by its mpiexec with status \d+, as by MPI_Abort)",
     ),
 }
 
@@ -170,7 +170,10 @@ def test_the_exit_status_is_the_applications(start: Start) -> None:
         "signal:SIGKILL": (137, r"rank 1 \(.*\) was killed by signal 9 \(SIGKILL\)"),
         "signal:SIGBUS": (135, r"rank 1 \(.*\) was killed by signal 7 \(SIGBUS\); a full /dev/shm does that, .*"),
         "signal:SIGSEGV": (139, r"rank 1 \(.*\) was killed by signal 11 \(SIGSEGV\)"),
-        "abort:5": (5, r"rank \d \(.*\) ended with status 5 before the application did"),
+        "abort:5": (
+            5,
+            r"rank \d \(.*\) (was ended by its mpiexec|ended) with status 5(, as by MPI_Abort| before the application did)",
+        ),
     }
     applications = {how: start(*ENDING, how) for how in expected}
     for how, application in applications.items():

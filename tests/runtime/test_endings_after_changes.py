@@ -36,7 +36,10 @@ def ended(application: Application, folder: Path) -> tuple[int, str, str]:
 STATUSES = {
     "exit:3": (3, None),
     "signal:SIGSEGV": (139, r"rank \d \(.*\) was killed by signal 11 \(SIGSEGV\)"),
-    "abort:5": (5, r"rank \d \(.*\) ended with status 5 before the application did"),
+    "abort:5": (
+        5,
+        r"rank \d \(.*\) (was ended by its mpiexec|ended) with status 5(, as by MPI_Abort| before the application did)",
+    ),
 }
 
 

@@ -23,15 +23,18 @@ ASSEMBLE_CONNECT_TIMEOUT_S = 20
 
 
 def obstacle() -> str | None:
-    """Return why this MPI cannot join and leave, with what to install; None where it can.
+    """Return why this MPI cannot join and leave, with what to do; None where it can.
 
-    The probe opens and closes a port. Open MPI opens ports too, but hangs at the later Disconnect.
+    The probe opens and closes a port. Open MPI opens ports too, but hangs at the later Disconnect; Intel MPI (2021.18) crashes
+    where it is to open one.
     """
-    remedy = "install one that can, for example: pip install mpich"
+    remedy = "change ranks by --change handover, or install one that can, for example: pip install mpich"
     vendor, version = MPI.get_vendor()
     name = f"{vendor} {'.'.join(map(str, version))}"
     if vendor == "Open MPI":
         return f"{name} does not survive MPI_Comm_disconnect after MPI_Comm_connect; {remedy}"
+    if vendor == "Intel MPI":
+        return f"{name} does not survive MPI_Open_port; {remedy}"
     try:
         MPI.Close_port(MPI.Open_port())
     except MPI.Exception as error:

@@ -31,7 +31,7 @@ class Starter:
 
     def command(self, ranks: int, program: Sequence[str]) -> list[str]:
         """Return the command line that starts so many ranks of a script (with its arguments) on this machine."""
-        rank_program = [sys.executable, "-P", "-m", "flexmpi.runtime.rank.main"]
+        rank_program = [sys.executable, "-P", "-m", "flexmpi.runtime.rank.shim"]
         return [self.path, *self.options, "-n", str(ranks), *rank_program, *program]
 
 

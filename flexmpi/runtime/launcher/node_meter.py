@@ -13,7 +13,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from flexmpi.runtime.machine import processes
+from flexmpi.runtime.machine import this_process
 from flexmpi.runtime.machine.counters import Probe, parse_probe, probe_command
 from flexmpi.runtime.machine.energy import EnergyMeter, machine_identity
 
@@ -69,7 +69,7 @@ class NodeMeter:
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=PIPE,
-            preexec_fn=partial(processes.die_with, os.getpid()),
+            preexec_fn=partial(this_process.die_with, os.getpid()),
         )
         self.children.add(child.pid)
         try:

@@ -1,11 +1,10 @@
-"""What a process set prints, cut into lines; and the notices that ``mpiexec`` prints when a process is killed.
+"""What a process set prints, cut into lines; and the notices that ``mpiexec`` prints when a process has ended badly.
 
 Pure: bytes in, lines out.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -24,9 +23,6 @@ _OF_PRRTE = (
 
 class Notice(Protocol):
     """What a launcher prints of itself that the program's user need not see, for FlexMPI says it."""
-
-    killed: dict[int, int]
-    names_all: bool
 
     def filter(self, line: bytes) -> list[bytes]:
         """Take a line and return those that do not belong to a notice; a line may be held back until the next."""
@@ -60,22 +56,11 @@ class LineReader:
 
 @dataclass
 class TerminationNotice:
-    """Takes hydra's notices of killed processes out of what ``mpiexec`` itself prints, and reads them.
+    """Takes hydra's notices of killed processes out of what ``mpiexec`` itself prints.
 
-    MPICH's hydra has one, of the process that was killed first; Intel MPI's has one for each process that it has killed itself
-    for that, too, in the order of their ranks.
-
-    Attributes
-    ----------
-    killed
-        The processes that were named, each with the signal that ended it.
-    names_all
-        Whether these are also those that ``mpiexec`` has killed itself, when one had ended.
+    MPICH's hydra has one; Intel MPI's has one for each process, those that it has killed itself included.
     """
 
-    killed: dict[int, int] = field(default_factory=dict)
-    names_all: bool = False
-    _pid: int = 0
     _held: list[bytes] = field(default_factory=list)
     _inside: bool = False
     _expected: tuple[bytes, ...] = ()
@@ -83,7 +68,8 @@ class TerminationNotice:
     def filter(self, line: bytes) -> list[bytes]:
         """Take a line and return those that do not belong to a notice; a line may be held back until the next."""
         if self._inside:
-            self._read(line)
+            if line.strip() == _RULE:
+                self._inside, self._expected = False, _CLOSING
             return []
         if self._expected and line.startswith(self._expected[0]):
             self._expected = self._expected[1:]
@@ -107,28 +93,11 @@ class TerminationNotice:
         released, self._held = self._held, []
         return released
 
-    def _read(self, line: bytes) -> None:
-        if found := re.match(rb"=\s+(?:RANK \d+ )?PID (\d+) RUNNING", line):
-            self._pid = int(found[1])
-        elif found := re.match(rb"=\s+(?:EXIT CODE|KILLED BY SIGNAL): (\d+)", line):
-            self.killed[self._pid] = int(found[1])
-            self.names_all = b"KILLED BY" in line
-        elif line.strip() == _RULE:
-            self._inside, self._expected = False, _CLOSING
-
 
 @dataclass
 class PrrteNotice:
-    """Takes what PRRTE's ``mpiexec``, that of Open MPI, says of a process that has ended badly out of its standard error.
+    """Takes what PRRTE's ``mpiexec``, that of Open MPI, says of a process that has ended badly out of its standard error."""
 
-    Attributes
-    ----------
-    killed, names_all
-        As in `TerminationNotice`.
-    """
-
-    killed: dict[int, int] = field(default_factory=dict)
-    names_all: bool = False
     _held: list[bytes] = field(default_factory=list)
 
     def filter(self, line: bytes) -> list[bytes]:
@@ -142,7 +111,6 @@ class PrrteNotice:
         if len(self._held) == 2 and not line.startswith(_OF_PRRTE):
             return self._release(begins=line.strip() == _DASHES)
         if len(self._held) > 2 and line.strip() == _DASHES:
-            self._read(b" ".join(self._held))
             self._held = []
         return []
 
@@ -154,8 +122,3 @@ class PrrteNotice:
         """Return what was held back, but the last line where another notice may begin with it."""
         released, self._held = (self._held[:-1], self._held[-1:]) if begins else (self._held, [])
         return released
-
-    def _read(self, text: bytes) -> None:
-        found = re.search(rb"with PID (\d+)\s+on\s+node\s+\S+\s+exited\s+on\s+signal\s+(\d+)", text)
-        if found is not None:
-            self.killed[int(found[1])] = int(found[2])

@@ -1,7 +1,7 @@
 """The ranks of a process set that live on this node: what they print, and their end, with nothing left over.
 
 For node launchers; standard library only. The ranks' output does not go through ``mpiexec``, which would mix their lines: each
-rank writes into named pipes of its own.
+rank writes into named pipes of its own. Nor does how they end, of which no ``mpiexec`` gives a true account: their shims tell it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import shutil
 import time
 from asyncio import StreamReader
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from flexmpi.protocol.rank_start import RANK_NAMES
+from flexmpi.protocol.rank_start import ENDS, RANK_NAMES
 from flexmpi.runtime.launcher.output import LineReader, Notice
 from flexmpi.runtime.launcher.starting_ranks import LOOK_S, StartingRanks
 from flexmpi.runtime.machine import processes
@@ -26,6 +27,8 @@ SILENCE_S = 2.0
 """What still holds a rank's output open so long after its process set has ended, without a word, is not listened to."""
 
 Output = Callable[[int, str, bytes], Awaitable[None]]
+Ended = Callable[[int, int], None]
+"""Takes a rank's number and how it has ended, as ``os.waitpid`` tells it."""
 
 
 class RanksHere:
@@ -41,13 +44,17 @@ class RanksHere:
         The value of ``FLEXMPI_OUTPUT`` in their environment, by which whatever is left of them is found.
     send_output
         Takes a rank's number, a stream's name and whole lines; waits while the reader is slow.
+    on_ended
+        Called with each rank that has come to its end, in this order, but not with those that were ended with their shim.
     on_failure
         Called with an error of this module that nobody else would see.
 
     Attributes
     ----------
+    on_ended
+        As above.
     sessions
-        The processes of these ranks, each the leader of a session in which its children are.
+        The sessions in which these ranks and their children are: of each rank its own, or of all those of their ``mpiexec``.
     """
 
     def __init__(
@@ -57,6 +64,7 @@ class RanksHere:
         label: str,
         *,
         send_output: Output,
+        on_ended: Ended,
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self.sessions: set[int] = set()
@@ -65,6 +73,7 @@ class RanksHere:
         self._folder = folder
         self._label = label
         self._send_output = send_output
+        self.on_ended = on_ended
         self._forwarding = Tasks(on_failure)
         self._listening: set[asyncio.Task[None]] = set()
         self._writing_ends: list[int] = []
@@ -75,6 +84,9 @@ class RanksHere:
         """Be ready for them; OSError where that cannot be."""
         self._starting = StartingRanks(self._numbers, time.monotonic())
         self._folder.mkdir()
+        ends, writing = await _named_pipe(self._folder / ENDS)
+        self._writing_ends.append(writing)
+        self._listening.add(self._forwarding.spawn(self._hear_ends(ends)))
         for number in self._numbers:
             for name in STREAMS:
                 reader, writing = await _named_pipe(self._folder / f"{name}.{number}")
@@ -88,7 +100,8 @@ class RanksHere:
 
     def greeted(self, number: int, pid: int) -> None:
         """A rank has said hello; its connection tells from now on that it lives."""
-        self.sessions.add(pid)
+        with suppress(ProcessLookupError):
+            self.sessions.add(os.getsid(pid))
         self._starting.greeted(number, time.monotonic())
 
     async def watch(self, on_lost: Callable[[int], None]) -> None:
@@ -134,6 +147,12 @@ class RanksHere:
     def _left_overs(self) -> list[int]:
         """Return what is left of their processes: as they were started, or programs that they have executed since."""
         return [*processes.having(f"FLEXMPI_OUTPUT={self._label}"), *processes.in_sessions(self.sessions)]
+
+    async def _hear_ends(self, stream: StreamReader) -> None:
+        while (line := await stream.readline()).endswith(b"\n"):
+            number, status = map(int, line.split())
+            self._starting.ended(number)
+            self.on_ended(number, status)
 
     async def _forward(self, stream: StreamReader, rank: int, name: str, notice: Notice | None) -> None:
         lines = LineReader()

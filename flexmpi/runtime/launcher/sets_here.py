@@ -184,8 +184,16 @@ class SetsHere:
             text = data.decode(errors="surrogateescape")
             self._send("output", pset=number, local_rank=rank, stream=stream, text=text)
 
+        def say_ended(rank: int, status: int) -> None:
+            self._send("rank", pset=number, local_rank=rank, message={"kind": "ended", "status": status})
+
         self._ranks[number] = ranks = RanksHere(
-            here, self._folder_of(number), label, send_output=send_output, on_failure=self._on_failure
+            here,
+            self._folder_of(number),
+            label,
+            send_output=send_output,
+            on_ended=say_ended,
+            on_failure=self._on_failure,
         )
         return ranks
 

@@ -31,6 +31,7 @@ class StartingRanks:
         self._silent = set(numbers)
         self._seen: set[int] = set()
         self._gone: set[int] = set()
+        self._ended: set[int] = set()
         self._limit = now + FIRST_LIMIT_S
         self._any_seen = False
 
@@ -43,6 +44,10 @@ class StartingRanks:
         """A rank has said hello."""
         self._silent.discard(number)
         self._see(now)
+
+    def ended(self, number: int) -> None:
+        """A rank is known to have ended."""
+        self._ended.add(number)
 
     def look(self, living: Mapping[int, int], now: float) -> list[int]:
         """Return which ranks have ended, or will not come, that had not been known to.
@@ -59,6 +64,7 @@ class StartingRanks:
         absent = self._silent - living.keys()
         # In the middle of an exec, as of a wrapper around Python, a process is not to be recognised.
         lost = absent & self._gone if now <= self._limit else absent & self._gone | absent - self._seen
+        lost |= self._silent & self._ended
         self._gone = absent & self._seen
         self._silent -= lost
         return sorted(lost)

@@ -22,6 +22,7 @@ from pathlib import Path
 from flexmpi.protocol.frames import Message
 from flexmpi.protocol.warm_parent import CONTROL, LARGEST_ORDER, MOST_RANKS
 from flexmpi.runtime.launcher.pmi import Exchange
+from flexmpi.runtime.launcher.ranks_here import Ended
 from flexmpi.runtime.machine import processes
 
 IMPORT_LIMIT_S = 60.0
@@ -98,8 +99,13 @@ class WarmParent:
         if self._process is not None and self._process.returncode is None:
             processes.kill([self._process.pid])
 
-    async def fork(self, order: Message, environment: Mapping[str, str]) -> WarmWorld | None:
+    async def fork(self, order: Message, environment: Mapping[str, str], *, on_ended: Ended) -> WarmWorld | None:
         """Have the ranks of a process set forked.
+
+        Parameters
+        ----------
+        on_ended
+            Called with each rank that comes to its end by itself, in this order.
 
         Returns
         -------
@@ -110,7 +116,7 @@ class WarmParent:
             return None
         own = {name: value for name, value in environment.items() if name.startswith("FLEXMPI_") or name == "TMPDIR"}
         told = {"command": self._command, "directory": self._directory, "size": order["ranks"], "environment": own}
-        world = WarmWorld(order["ranks"])
+        world = WarmWorld(order["ranks"], on_ended)
         try:
             await world.open(partial(self._order, json.dumps(told).encode()))
             return world
@@ -142,15 +148,23 @@ class WarmWorld:
     ----------
     size
         Their number.
+    on_ended
+        Called with each rank that comes to its end by itself, in this order.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, on_ended: Ended) -> None:
         self._size = size
+        self._on_ended = on_ended
         self._exchange = Exchange(size, f"warm-{secrets.token_hex(8)}")
         self._writers: list[StreamWriter] = []
         self._managing: list[asyncio.Task[None]] = []
-        self._first: tuple[int, int | None, int | None] | None = None
-        self.pids: list[int] = []
+        self._first: int | None = None
+        self._known: dict[int, int] = {}
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes of those ranks that are known to have been forked."""
+        return list(self._known.values())
 
     async def open(self, order: Callable[[list[int]], None]) -> None:
         """Have the ranks forked by ``order``, which takes their ends of sockets, and see them through MPI_Init.
@@ -190,11 +204,11 @@ class WarmWorld:
             line = await report.readline()
             if not line.endswith(b"\n"):
                 raise EOFError("a rank has ended")
-            _, said = line.split()
+            rank, said = line.split()
             if said == b"initialised":
                 initialised += 1
             else:
-                self.pids.append(int(said))
+                self._known[int(rank)] = int(said)
 
     async def _manage(self, rank: int, reader: StreamReader) -> None:
         """Answer what a rank asks its process manager."""
@@ -203,38 +217,35 @@ class WarmWorld:
                 for whose, reply in self._exchange.answer(rank, line):
                     self._writers[whose].write(reply)
                 if self._exchange.aborted is not None:
-                    self._end_by(self._exchange.aborted)
+                    self._see_end(rank, self._exchange.aborted << 8)
         except OSError:
             pass
         except ValueError:
             # MPI waits for an answer that nobody can give.
             self._writers[rank].close()
 
-    async def wait(self) -> tuple[int, int | None, int | None]:
+    async def wait(self) -> int:
         """Wait until all ranks have ended; when one ends badly the others are ended, as by ``mpiexec``.
 
         Returns
         -------
-        tuple
-            The status: 0, that of the first rank that ended badly, or the signal's number; then the process that a signal
-            ended and the signal, None where there is none.
+        int
+            The status: 0, that of the first rank that ended badly, or its signal's number.
         """
-        await asyncio.gather(*map(self._see_end, self.pids))
+        await asyncio.gather(*(self._await_end(rank, pid) for rank, pid in self._known.items()))
         self._hang_up()
-        return self._first or (0, None, None)
+        return self._first or 0
 
-    async def _see_end(self, pid: int) -> None:
-        status = await _end_of(pid)
-        if os.WIFSIGNALED(status):
-            number = os.WTERMSIG(status)
-            self._end_by(number, pid, number)
-        elif code := os.WEXITSTATUS(status):
-            self._end_by(code)
+    async def _await_end(self, rank: int, pid: int) -> None:
+        self._see_end(rank, await _end_of(pid))
 
-    def _end_by(self, status: int, pid: int | None = None, number: int | None = None) -> None:
+    def _see_end(self, rank: int, status: int) -> None:
+        """A rank has ended, as ``os.waitpid`` tells it, or ends all by ``MPI_Abort``; what follows a bad end is our own doing."""
         if self._first is None:
-            self._first = status, pid, number
-            self.kill()
+            self._on_ended(rank, status)
+            if code := os.waitstatus_to_exitcode(status):
+                self._first = abs(code)
+                self.kill()
 
     def kill(self) -> None:
         """End all ranks at once; what they have started is left to whoever has had them started."""

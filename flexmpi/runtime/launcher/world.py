@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pathlib import Path
 from flexmpi.protocol.frames import Message
 from flexmpi.protocol.rank_start import SIGNALS, SignalState
 from flexmpi.runtime.launcher.mpi_starter import find_starter
-from flexmpi.runtime.launcher.output import Notice, PrrteNotice, TerminationNotice
+from flexmpi.runtime.launcher.output import PrrteNotice, TerminationNotice
 from flexmpi.runtime.launcher.ranks_environment import ranks_environment
 from flexmpi.runtime.launcher.ranks_here import RanksHere
 from flexmpi.runtime.launcher.warm_worlds import WarmParent, WarmWorld
@@ -37,17 +38,11 @@ class End:
     ----------
     status
         Of its ``mpiexec``; negative if a signal ended that. Without one it is that of the first rank that ended badly.
-    killed
-        The processes that signals ended, each with its signal, by the account of ``mpiexec`` where there is one.
-    names_all
-        Whether these are also those that ``mpiexec`` has killed itself, when one had ended.
     error
         Why it could not be started.
     """
 
     status: int
-    killed: tuple[tuple[int, int], ...] = ()
-    names_all: bool = False
     error: str | None = None
 
 
@@ -105,7 +100,10 @@ class RunningSet:
         return ranks_environment(os.environ, own, self._folder)
 
     async def run(self, order: Message, *, warm: WarmParent | None = None) -> End:
-        """Start it as ordered, from a warm parent where that can be, and see it through to its end."""
+        """Start it as ordered, from a warm parent where that can be, and see it through to its end.
+
+        It is not started where `kill` was called before its ``mpiexec`` could be, and has ended by SIGKILL then.
+        """
         try:
             await self.ranks.open()
             return await self._run(order, warm)
@@ -131,7 +129,7 @@ class RunningSet:
 
     async def _fork(self, order: Message, environment: Mapping[str, str], warm: WarmParent) -> bool:
         """Have it forked by the warm parent; False where it has to be started cold, and nothing is left of the attempt."""
-        self._world = await warm.fork(order, environment)
+        self._world = await warm.fork(order, environment, on_ended=self.ranks.on_ended)
         if self._world is None:
             await self.ranks.end_left_overs()
             return False
@@ -141,8 +139,10 @@ class RunningSet:
         return True
 
     async def _start(self, order: Message, environment: Mapping[str, str]) -> None:
-        """Have ``mpiexec`` start it."""
+        """Have ``mpiexec`` start it, unless it has been killed by then."""
         starter = await find_starter()
+        if self._killed:
+            return
         self._process = await asyncio.create_subprocess_exec(
             *starter.command(order["ranks"], order["command"]),
             stdin=DEVNULL,
@@ -159,16 +159,13 @@ class RunningSet:
 
     async def _see_end(self) -> End:
         if self._world is not None:
-            status, pid, number = await self._world.wait()
-            return End(status, () if pid is None or number is None else ((pid, number),))
-        assert self._process is not None
-        notices: tuple[Notice, ...] = TerminationNotice(), PrrteNotice()
-        self.ranks.listen(self._process.stdout, MPIEXEC, "stdout", notices[0])
-        self.ranks.listen(self._process.stderr, MPIEXEC, "stderr", notices[1])
+            return End(await self._world.wait())
+        if self._process is None:
+            return End(-signal.SIGKILL)
+        self.ranks.listen(self._process.stdout, MPIEXEC, "stdout", TerminationNotice())
+        self.ranks.listen(self._process.stderr, MPIEXEC, "stderr", PrrteNotice())
         watching = asyncio.create_task(self.ranks.watch(self._on_lost))
         try:
-            status = await self._process.wait()
+            return End(await self._process.wait())
         finally:
             watching.cancel()
-        killed = tuple(each for notice in notices for each in notice.killed.items())
-        return End(status, killed, any(notice.names_all for notice in notices))

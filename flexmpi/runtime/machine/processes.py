@@ -14,7 +14,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-PR_SET_PDEATHSIG = 1
+from flexmpi.runtime.machine import this_process
+
 PR_SET_CHILD_SUBREAPER = 36
 LONGEST_TEMPORARY_PATH = 50
 """
@@ -37,18 +38,6 @@ CLEAR_LIMIT_S = 3.0
 _libc = ctypes.CDLL(None)
 
 
-def die_with(parent: int) -> None:
-    """Have the kernel kill this process when ``parent``, which started it, dies; end it here if that has happened already."""
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the one that started it dies."""
-    die_with(os.getppid())
-
-
 _open_files: tuple[int, int] | None = None
 
 
@@ -65,7 +54,7 @@ def become_mpiexec(launcher: int) -> None:
     A resource manager sends SIGTERM to every process of a job it takes a node from. The launcher acts on it, by having
     the ranks leave; hydra would end them at once. A blocked signal stays blocked in hydra and what it starts.
     """
-    die_with(launcher)
+    this_process.die_with(launcher)
     if _open_files is not None:
         resource.setrlimit(resource.RLIMIT_NOFILE, _open_files)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

@@ -6,7 +6,6 @@ settled before the program begins. Standard library only.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -15,18 +14,27 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib.machinery import ModuleSpec
-from pathlib import Path
 from types import FrameType, ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from flexmpi.protocol.rank_start import COMPUTES, NAMES, RANK_NAMES, SIGNALS, SignalState, names_in
+from flexmpi.protocol.rank_start import (
+    COMPUTES,
+    NAMES,
+    NUMBER,
+    RANK_NAMES,
+    SIGNALS,
+    RankPlace,
+    SignalState,
+    names_in,
+    place_by,
+)
 from flexmpi.runtime.communication import link as links
 from flexmpi.runtime.rank import untouched
 
 if TYPE_CHECKING:
     from importlib.abc import Loader
 
-OWN, NUMBER = "FLEXMPI_", "FLEXMPI_RANK"
+OWN = "FLEXMPI_"
 MPI4PY, MULTIPROCESSING = "mpi4py.MPI", "multiprocessing.process"
 PYTHONS = frozenset((signal.SIGPIPE, signal.SIGXFSZ))
 """Signals that every Python ignores, and lets the children of ``subprocess`` not ignore."""
@@ -44,24 +52,9 @@ _ignored: set[int] = set()
 _mask = threading.local()
 
 
-class RankPlace(NamedTuple):
-    """Where a rank is: its number in its world, the socket of its node's launcher, and its process set's folder there."""
-
-    number: int
-    socket: Path
-    folder: Path
-
-
 def place() -> RankPlace:
     """Return where this rank is, which a launcher has started and whose inheritance is settled."""
-    number = int(told[NUMBER])
-    # The ranks of a node follow each other.
-    last = 0
-    for count, path in json.loads(told["FLEXMPI_SOCKETS"]):
-        last += count
-        if number < last:
-            return RankPlace(number, Path(path), Path(path).parent / Path(told["FLEXMPI_OUTPUT"]).name)
-    raise IndexError(f"rank {number} is not one of {last}")
+    return place_by(told)
 
 
 def settle() -> None:

@@ -19,13 +19,11 @@ from typing import NoReturn
 from flexmpi.errors import LinkError
 from flexmpi.protocol.rank_start import MODULE
 from flexmpi.runtime.communication import link as links
-from flexmpi.runtime.machine import processes
 from flexmpi.runtime.rank import inheritance, untouched, written_files
 
 
 def main() -> None:
-    """Run ``SCRIPT [ARGS…]`` or ``-m MODULE [ARGS…]`` as ``mpiexec`` has started it; the exit status is the program's."""
-    _die_with_parent()
+    """Run ``SCRIPT [ARGS…]`` or ``-m MODULE [ARGS…]``, in a process that dies with its shim; the exit status is the program's."""
     inheritance.settle()
     run()
 
@@ -119,14 +117,6 @@ def _own_frames(trace: TracebackType | None) -> TracebackType | None:
     return trace
 
 
-def _die_with_parent() -> None:
-    """Have the kernel kill this process when the one that started it dies; the node launcher adopts those it did not start."""
-    parent = os.getppid()
-    if parent in (1, int(os.environ.pop("FLEXMPI_LAUNCHER"))):
-        sys.exit(1)
-    processes.die_with(parent)
-
-
 def _print_into_own_pipes(folder: Path, number: int) -> None:
     """Print into this rank's own pipes to the node launcher, so that its lines are not mixed with other ranks'."""
     is_successor = {"FLEXMPI_JOINING", "FLEXMPI_CHANGE"} <= inheritance.told.keys()
@@ -142,7 +132,3 @@ def _print_into_own_pipes(folder: Path, number: int) -> None:
             inheritance.pipes.append(pipe)
         else:
             os.close(pipe)
-
-
-if __name__ == "__main__":
-    main()

@@ -14,12 +14,11 @@ import select
 import signal
 import socket
 import sys
-from pathlib import Path
 from typing import Any
 
 from flexmpi.protocol.rank_start import SIGNALS, SignalState
 from flexmpi.protocol.warm_parent import CONTROL, LARGEST_ORDER, MOST_RANKS
-from flexmpi.runtime.machine import processes
+from flexmpi.runtime.machine import this_process
 from flexmpi.runtime.rank import inheritance
 from flexmpi.runtime.rank import main as rank
 
@@ -85,7 +84,7 @@ def _fork(order: Order, descriptors: list[int]) -> Order | None:
 def _become_rank(order: Order, launcher: int) -> None:
     """Be one rank of a world: initialise MPI with the others, then run the program when all have."""
     _await_adoption(order["middle"])
-    processes.die_with(launcher)
+    this_process.die_with(launcher)
     os.setsid()
     os.chdir(order["directory"])
     _set_environment(order)
@@ -127,11 +126,10 @@ def _set_environment(order: Order) -> None:
 
 def _relabel(output: str) -> None:
     """Show the command line of a rank and its output folder in /proc, by which ranks are found when they have to be ended."""
-    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    # Numbers 48 to 51 in proc(5); the first behind the name is number 3.
-    arguments, arguments_end, environment, environment_end = (int(field) for field in fields[45:49])
-    shown = ctypes.string_at(arguments, arguments_end - arguments)
-    ctypes.memmove(arguments, shown.replace(b"flexmpi.runtime.rank.warm", b"flexmpi.runtime.rank.main", 1), len(shown))
+    this_process.show(
+        this_process.command_line().replace(b"flexmpi.runtime.rank.warm", b"flexmpi.runtime.rank.main", 1)
+    )
+    *_, environment, environment_end = this_process.memory()
     shown = ctypes.string_at(environment, environment_end - environment)
     start = (b"\0" + shown).index(b"\0FLEXMPI_OUTPUT=")
     length = shown.index(b"\0", start) - start

@@ -67,8 +67,7 @@ class Hosting:
     def give_up(self, pset: ProcessSet) -> None:
         """Have nothing left of a process set that was not started."""
         if (hosted := self._sets.get(pset.number)) is not None and hosted.end is None:
-            nobody = {"killed": [], "names_all": False}
-            self._end(hosted, {"pset": pset.number, "status": 1, **nobody, "error": hosted.problem})
+            self._end(hosted, {"pset": pset.number, "status": 1, "error": hosted.problem})
 
     def ready(self, node: str, number: int, *, problem: str | None = None) -> None:
         """A node is ready for ranks, or cannot have them."""

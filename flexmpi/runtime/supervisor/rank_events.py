@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import time
 from collections.abc import Callable, Collection
 from dataclasses import asdict
@@ -28,15 +27,10 @@ from flexmpi.runtime.supervisor.io_phases import IOPhases
 from flexmpi.runtime.supervisor.meters import Meters
 from flexmpi.runtime.supervisor.policy_in_force import PolicyInForce
 from flexmpi.runtime.supervisor.reconfigurer import Reconfigurer
-from flexmpi.runtime.supervisor.world_end import exit_status, how_it_failed, is_the_programs, killed_first, signal_name
+from flexmpi.runtime.supervisor.world_end import BEFORE_THE_END, RankEnds, how_it_failed, is_the_programs
 
 LOST_LIMIT_S = 3.0
 """How soon a process set must have ended after one of its ranks has; a process set without one of its ranks is of no use."""
-
-HINTS: dict[int, str] = {signal.SIGBUS: "; a full /dev/shm does that, where ranks of a node share memory"}
-"""What a person should look at who reads that a signal has killed a rank."""
-
-BEFORE_THE_END = " before the application did"
 
 FIGURES = ("iteration", "bytes", "join_s", "balance_s", "move_s", "part_s", "stall_s")
 
@@ -103,8 +97,7 @@ class RankEvents:
     def __init__(self, job: Watched) -> None:
         self._job = job
         self.opened: set[RankId] = set()
-        self._said_bye: set[RankId] = set()
-        self._lost_first: dict[int, RankId] = {}
+        self._ends = RankEnds()
         self._missed: set[RankId] = set()
 
     def handle(self, rank: RankId, message: Message) -> None:
@@ -282,7 +275,7 @@ class RankEvents:
         self.process_set_lost(self._job.roster.psets[rank.pset], f"{name} {how}")
 
     def _on_bye(self, rank: RankId, message: Message) -> None:
-        self._said_bye.add(rank)
+        self._ends.said_bye.add(rank)
         self._note_parted(rank)
 
     def _note_parted(self, rank: RankId) -> None:
@@ -292,15 +285,22 @@ class RankEvents:
 
     def _on_lost(self, rank: RankId, message: Message) -> None:
         self._job.io_phases.end(rank)
-        self._lost_first.setdefault(rank.pset, rank)
+        self._ends.lost(rank)
         self._missed.add(rank)
         self._job.later(LOST_LIMIT_S, partial(self._end_without, rank))
+
+    def _on_ended(self, rank: RankId, message: Message) -> None:
+        self._ends.told(rank, message["status"])
 
     def _end_without(self, rank: RankId) -> None:
         """End a process set that has lost a rank and goes on, in vain, without it."""
         if (pset := self._job.roster.psets.get(rank.pset)) is not None and rank in self._missed:
             self._job.kill_process_set(rank.pset)
-            self.process_set_lost(pset, f"{self._job.roster.name(rank)} has gone without a word")
+            cause = (
+                self._ends.told_cause(pset, self._job.roster.name)
+                or f"{self._job.roster.name(rank)} has gone without a word"
+            )
+            self.process_set_lost(pset, cause, status=self._ends.exit_status(pset.number, 1))
 
     def process_set_ended(self, message: Message) -> None:
         """A process set has ended, as its launcher reports; nothing of it is left."""
@@ -311,9 +311,10 @@ class RankEvents:
 
     def _see_end(self, pset: ProcessSet, message: Message) -> None:
         """Note the end of a process set: well, or by a signal or a status of its own."""
-        # A script that has done its work may skip the interpreter's exit by os._exit(0).
-        said_bye = all(rank in self._said_bye for rank in pset.ranks)
-        if message["status"] == 0 and (said_bye or self._job.application.finished):
+        said_bye, ended = self._ends.said_bye.issuperset(pset.ranks), self._ends.first(pset.number)
+        # A script that has done its work may skip the interpreter's exit by os._exit(0), for which mpiexec may kill others.
+        finished = self._job.application.finished
+        if (message["status"] == 0 and (said_bye or finished)) or (finished and ended is not None and ended[1] == 0):
             current = self._job.reconfigurer.current
             # A set that leaves may have ended before rank 0 is heard to say that all has been done.
             leaving = () if current is None or current.over else current.leaving
@@ -322,7 +323,8 @@ class RankEvents:
             self._lose(pset, f"{self._job.roster.name(pset.ranks[0])} ended")
             self._take_out(pset)
         else:
-            self.process_set_lost(pset, self._cause(pset, message), status=self._exit_status(pset, message))
+            cause = self._ends.cause(pset, message, self._job.roster.name)
+            self.process_set_lost(pset, cause, status=self._ends.exit_status(pset.number, message["status"]))
 
     def process_set_lost(self, pset: ProcessSet, cause: str, *, status: int = 1) -> None:
         """A process set has ended against expectation: a newcomer's is dropped, a member's ends the job."""
@@ -366,28 +368,6 @@ class RankEvents:
             # Rank 0 need not wait for those who will not come.
             self._job.tell(self._job.roster.members[:1], "withdraw", reconfiguration=current.number)
         return bool(gone)
-
-    def _exit_status(self, pset: ProcessSet, message: Message) -> int:
-        first = self._lost_first.get(pset.number)
-        return exit_status(message, None if first is None else self._job.roster.pids.get(first))
-
-    def _cause(self, pset: ProcessSet, message: Message) -> str:
-        """Say which rank ended a process set, and how."""
-        pids = {self._job.roster.pids.get(rank): rank for rank in pset.ranks}
-        where = f"process set {pset.number} (node {', '.join(pset.nodes)})"
-        if message["error"] is not None:
-            return f"{where} could not start: {message['error']}"
-        if message["status"] < 0:
-            return f"mpiexec of {where} was killed by {signal_name(-message['status'])}"
-        first = self._lost_first.get(pset.number)
-        if (killed := killed_first(message, None if first is None else self._job.roster.pids.get(first))) is not None:
-            pid, number = killed
-            who = pids.get(pid)
-            name = self._job.roster.name(who) if who is not None else f"process {pid} of {where}"
-            return f"{name} was killed by {signal_name(number)}{HINTS.get(number, '')}"
-        silent = [rank for rank in pset.ranks if rank not in self._said_bye] or pset.ranks
-        name = self._job.roster.name(silent[0] if first is None else first)
-        return f"{name} ended with status {message['status']}{BEFORE_THE_END}"
 
 
 def _as_text(objects: list[dict[str, object]]) -> tuple[str, ...]:

@@ -260,17 +260,23 @@ def test_an_mpi_whose_ports_cannot_be_opened_is_refused_with_what_to_install(mon
     assert obstacle is not None
     assert re.fullmatch(
         r"MPICH [\d.]+ has no dynamic processes \(MPI_Open_port: [^\n]+\); "
-        r"install one that can, for example: pip install mpich",
+        r"change ranks by --change handover, or install one that can, for example: pip install mpich",
         obstacle,
     )
 
 
-def test_a_program_of_fixed_size_runs_on_an_mpi_without_dynamic_processes(start: Start) -> None:
+VENDORS = {"mpich": "MPICH", "impi": "Intel MPI", "openmpi": "Open MPI"}
+
+
+@pytest.mark.every_library
+def test_a_program_of_fixed_size_runs_on_an_mpi_whose_worlds_cannot_join(start: Start, library: str) -> None:
     application = start(*TWO_NODES, "-n2", PROGRAMS / "fixed_mpi.py")
     application.wait_for("loop")
     refusal = application.send("6:lhost:1")
-    assert refusal.startswith("error: this application has a fixed size: MPICH ")
-    assert refusal.endswith("pip install mpich")
+    assert refusal.startswith(f"error: this application has a fixed size: {VENDORS[library]} ")
+    assert refusal.endswith(
+        "; change ranks by --change handover, or install one that can, for example: pip install mpich"
+    )
     assert application.finish() == (0, "counted on 2 ranks\n", "")
 
 

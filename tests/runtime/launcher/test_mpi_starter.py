@@ -51,4 +51,4 @@ def test_without_an_mpiexec_it_is_said_what_to_install(tmp_path: Path, monkeypat
 def test_the_command_runs_the_script_and_its_arguments_in_so_many_ranks_here_and_nowhere_else() -> None:
     command = asyncio.run(find_starter()).command(3, ["script.py", "-n", "7"])
     assert command[1:5] == ["-launcher", "fork", "-rmk", "user"]
-    assert command[5:] == ["-n", "3", sys.executable, "-P", "-m", "flexmpi.runtime.rank.main", "script.py", "-n", "7"]
+    assert command[5:] == ["-n", "3", sys.executable, "-P", "-m", "flexmpi.runtime.rank.shim", "script.py", "-n", "7"]

@@ -21,6 +21,15 @@ def test_a_rank_whose_process_has_gone_is_missed_at_the_second_look() -> None:
     assert ranks.are_all_known and ranks.look({}, 100.0) == []
 
 
+def test_a_rank_that_is_told_to_have_ended_is_missed_at_the_next_look_though_its_shim_lives() -> None:
+    ranks = StartingRanks([0, 1], 0.0)
+    ranks.ended(1)
+    assert ranks.look({0: 5, 1: 6}, 0.1) == [1]
+    ranks.greeted(0, 0.2)
+    ranks.ended(0)
+    assert ranks.look({}, 0.3) == []
+
+
 def test_a_rank_that_nobody_has_seen_is_missed_a_while_after_the_first_of_its_node() -> None:
     ranks = StartingRanks([0, 1], 0.0)
     ranks.greeted(0, 10.0)

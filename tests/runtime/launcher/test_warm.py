@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -216,6 +217,26 @@ def test_a_member_that_is_killed_ends_the_job_as_any_other(
     status, _, errors = application.finish()
     assert status == 128 + signal.SIGKILL
     assert f"process set 1, pid {victim}) was killed by signal 9 (SIGKILL)" in errors, errors
+
+
+@pytest.mark.both_changes
+@pytest.mark.parametrize(("ending", "status"), [("abort:5", 5), ("vanish:7", 7), ("signal:SIGSEGV", 139)])
+def test_a_forked_member_that_ends_all_is_named_with_its_status_and_not_those_that_are_ended_for_it(
+    start: Start, options: tuple[str, ...], tmp_path: Path, ending: str, status: int
+) -> None:
+    application = start(*options, PROGRAMS / "ending.py", ending, f"--when={tmp_path / 'stop'}")
+    application.wait_for("loop")
+    assert of_node(application, "warm_parent", "n0")["problem"] is None
+    change(application, "6:lhost:2")
+    assert started_warm(application) == [True, False]
+    (tmp_path / "stop").touch()
+    ended, _, errors = application.finish()
+    said = (
+        "was killed by signal 11 (SIGSEGV)"
+        if status > 128
+        else f"ended with status {status} before the application did"
+    )
+    assert ended == status and re.search(rf"error: rank 1 \(.*, process set 1, .*\) {re.escape(said)}", errors), errors
 
 
 @pytest.mark.both_changes

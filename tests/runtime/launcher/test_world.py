@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from pathlib import Path
 
 import pytest
@@ -34,13 +35,13 @@ def test_a_process_set_that_is_killed_before_mpiexec_runs_does_not_start(tmp_pat
 
     async def scenario() -> None:
         started = []
-        ranks = RanksHere([0, 1], folder, str(folder), send_output=drop, on_failure=pytest.fail)
+        ranks = RanksHere([0, 1], folder, str(folder), send_output=drop, on_ended=pytest.fail, on_failure=pytest.fail)
         running = RunningSet(ranks, folder, on_start=started.append, on_lost=pytest.fail)
         async with asyncio.timeout(LIMIT_S):
             ending = asyncio.create_task(running.run(order))
             running.kill()
-            assert (await ending).status != 0
-        assert started == [False]
+            assert (await ending).status == -signal.SIGKILL
+        assert started == []
 
     asyncio.run(scenario())
     assert not processes.having(f"FLEXMPI_OUTPUT={folder}")

@@ -92,8 +92,8 @@ def test_stopped_processes_are_told_from_others(shell: Shell) -> None:
 
 
 def test_a_process_dies_with_the_one_that_started_it(shell: Shell) -> None:
-    imports = "import os, time; from flexmpi.runtime.machine import processes"
-    program = f"{imports}; processes.die_with_parent(); print(os.getpid(), flush=True); time.sleep(100)"
+    imports = "import os, time; from flexmpi.runtime.machine import this_process"
+    program = f"{imports}; this_process.die_with_parent(); print(os.getpid(), flush=True); time.sleep(100)"
     parent = shell(f'{sys.executable} -c "{program}" & wait')
     (child,) = numbers(parent, 1)
     assert is_alive(child)
@@ -104,9 +104,9 @@ def test_a_process_dies_with_the_one_that_started_it(shell: Shell) -> None:
 def test_a_process_whose_parent_is_dead_already_ends_at_once() -> None:
     program = """
         import os
-        from flexmpi.runtime.machine import processes
+        from flexmpi.runtime.machine import this_process
         if (pid := os.fork()) == 0:
-            processes.die_with(os.getpid())
+            this_process.die_with(os.getpid())
             os._exit(0)
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     """
