@@ -80,7 +80,7 @@ class Launcher:
         self._files = NodeFiles(folder / FILES_NAME, self._tasks)
         self._sets = SetsHere(
             folder, self._tasks, send=self._send, window=self._window, signals=signals, on_failure=self._failed,
-            spared=lambda: self._meter.children,
+            is_connected=self._is_connected, spared=lambda: self._meter.children,
         )  # fmt: skip
 
     async def run(self, addresses: Sequence[str], key: bytes, *, request: int) -> None:
@@ -213,6 +213,9 @@ class Launcher:
             self._ranks.pop(rank, None)
             if not ended_well:
                 self._send("rank", pset=rank[0], local_rank=rank[1], message={"kind": "lost"})
+
+    def _is_connected(self, pset: int) -> bool:
+        return any(number == pset for number, _ in self._ranks)
 
     def _pass_on(self, message: Message) -> None:
         line = json.dumps(message["message"]).encode() + b"\n"

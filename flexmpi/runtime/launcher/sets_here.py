@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -20,6 +21,9 @@ from flexmpi.runtime.launcher.world import RunningSet
 from flexmpi.runtime.machine import processes
 from flexmpi.runtime.machine.shared_files import SharedFile
 from flexmpi.runtime.machine.tasks import Tasks
+
+HANG_UP_LIMIT_S = 3.0
+"""How long connections of ranks that have ended may stay open, as in the hands of what they have started."""
 
 
 class Send(Protocol):
@@ -46,6 +50,8 @@ class SetsHere:
         What the user's environment ignores and blocks.
     on_failure
         Called with an error that nobody else would see.
+    is_connected
+        Tells whether a rank of a process set still has its connection to this launcher.
     spared
         Returns the other children of this process, which it waits for elsewhere.
     """
@@ -59,6 +65,7 @@ class SetsHere:
         window: Window,
         signals: SignalState,
         on_failure: Callable[[BaseException], None],
+        is_connected: Callable[[int], bool],
         spared: Callable[[], Collection[int]],
     ) -> None:
         self._folder = folder
@@ -67,6 +74,7 @@ class SetsHere:
         self._window = window
         self._signals = signals
         self._on_failure = on_failure
+        self._is_connected = is_connected
         self._spared = spared
         self._running: dict[int, RunningSet] = {}
         self._orders: dict[int, Message] = {}
@@ -94,9 +102,16 @@ class SetsHere:
     async def _see_through(self, number: int, order: Message, running: RunningSet) -> None:
         # Those that are forked all live here.
         end = await running.run(order, warm=self._warm if len(order["here"]) == order["ranks"] else None)
+        await self._hung_up(number)
         del self._running[number], self._orders[number], self._ranks[number]
         self.clear_up()
         self._send("pset_ended", pset=number, **asdict(end))
+
+    async def _hung_up(self, number: int) -> None:
+        """Wait until it has been said of each rank that it is lost, now that none lives."""
+        limit = time.monotonic() + HANG_UP_LIMIT_S
+        while self._is_connected(number) and time.monotonic() < limit:
+            await asyncio.sleep(0.005)
 
     async def host(self, order: Message) -> None:
         """Be ready for ranks of a process set that is run from another node."""
@@ -117,6 +132,7 @@ class SetsHere:
         if (ranks := self._ranks.get(number)) is not None:
             await ranks.end()
             ranks.remove()
+            await self._hung_up(number)
             del self._ranks[number]
         self.clear_up()
         self._send("unhosted", pset=number)

@@ -139,7 +139,7 @@ def end(pids: Iterable[int]) -> None:
 
 def in_sessions(leaders: Collection[int]) -> list[int]:
     """Return the processes below this one that live in the sessions of these, which may have ended."""
-    return [pid for pid in descendants(os.getpid()) if _session(pid) in leaders and _state(pid) != "Z"]
+    return [pid for pid in descendants(os.getpid()) if _session(pid) in leaders and not _has_ended(pid)]
 
 
 def reap_adopted(*, started: Collection[int]) -> None:
@@ -226,6 +226,16 @@ def _state(pid: int) -> str:
         return _status(Path(f"/proc/{pid}"))[0]
     except OSError:
         return ""
+
+
+def _has_ended(pid: int) -> bool:
+    """Tell whether a process is gone, or all its threads are: while one is left it has its files and memory still."""
+    try:
+        fields = _status(Path(f"/proc/{pid}"))
+    except OSError:
+        return True
+    # Number 20 in proc(5); the state is number 3.
+    return fields[0] == "Z" and int(fields[17]) == 1
 
 
 def _status(folder: Path) -> list[str]:

@@ -86,7 +86,7 @@ class RankEnds:
             return told
         if (lost := self._lost_first.get(pset.number)) is not None:
             return f"{name(lost)} was ended by its mpiexec with status {status}, as by MPI_Abort"
-        return f"mpiexec of {where} ended with status {status}{BEFORE_THE_END}"
+        return f"mpiexec of {where} ended with status {status}"
 
 
 def signal_name(number: int) -> str:

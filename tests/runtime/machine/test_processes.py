@@ -76,6 +76,28 @@ def test_the_dead_are_not_found_by_their_environment(shell: Shell) -> None:
     )
 
 
+def test_a_process_whose_main_thread_alone_has_ended_lives_in_its_session() -> None:
+    program = """
+        import ctypes, threading, time
+        threading.Thread(target=time.sleep, args=(1000,)).start()
+        print(flush=True)
+        end_this_thread = 60
+        ctypes.CDLL(None).syscall(end_this_thread, 0)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == b"\n"
+            state = Path(f"/proc/{process.pid}/stat")
+            wait_until(lambda: state.read_text().rpartition(")")[2].split()[0] == "Z", what="its main thread has ended")
+            assert processes.in_sessions([process.pid]) == [process.pid]
+        finally:
+            process.kill()
+        wait_until(
+            lambda: processes.in_sessions([process.pid]) == [], what="it is dead, though nobody has collected it"
+        )
+
+
 def test_killing_forgives_processes_that_are_gone(shell: Shell) -> None:
     gone = shell("exit")
     gone.wait()
