@@ -130,7 +130,7 @@ VICTIMS = {
     ),
     "hydra_pmi_proxy": (
         lambda application: of_hydra(application, b"hydra_pmi_proxy"),
-        r"rank \d \(.*\) (was killed by signal \d+ .*|was ended by its mpiexec with status \d+, as by MPI_Abort)",
+        r"rank \d \(.*\) (was killed by signal \d+ .*|was ended by its mpiexec with status \d+, as after MPI_Abort)",
     ),
 }
 
@@ -172,7 +172,7 @@ def test_the_exit_status_is_the_applications(start: Start) -> None:
         "signal:SIGSEGV": (139, r"rank 1 \(.*\) was killed by signal 11 \(SIGSEGV\)"),
         "abort:5": (
             5,
-            r"rank \d \(.*\) (was ended by its mpiexec|ended) with status 5(, as by MPI_Abort| before the application did)",
+            r"(rank|mpiexec of process set) \d \(.*\) .*ended .*with status 5(, as after MPI_Abort| before the application did)",
         ),
     }
     applications = {how: start(*ENDING, how) for how in expected}

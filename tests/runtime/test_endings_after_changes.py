@@ -38,7 +38,7 @@ STATUSES = {
     "signal:SIGSEGV": (139, r"rank \d \(.*\) was killed by signal 11 \(SIGSEGV\)"),
     "abort:5": (
         5,
-        r"rank \d \(.*\) (was ended by its mpiexec|ended) with status 5(, as by MPI_Abort| before the application did)",
+        r"(rank|mpiexec of process set) \d \(.*\) .*ended .*with status 5(, as after MPI_Abort| before the application did)",
     ),
 }
 

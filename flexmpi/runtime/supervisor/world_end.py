@@ -85,8 +85,8 @@ class RankEnds:
         if (told := self.told_cause(pset, name)) is not None:
             return told
         if (lost := self._lost_first.get(pset.number)) is not None:
-            return f"{name(lost)} was ended by its mpiexec with status {status}, as by MPI_Abort"
-        return f"mpiexec of {where} ended with status {status}"
+            return f"{name(lost)} was ended by its mpiexec with status {status}, as after MPI_Abort"
+        return f"mpiexec of {where} ended with status {status}, as after MPI_Abort"
 
 
 def signal_name(number: int) -> str:

@@ -55,8 +55,8 @@ def test_a_job_ends_with_the_status_of_the_rank_that_ended_it_or_else_of_its_mpi
         (9, {R1: CRASHED}, R0, "rank 1 was killed by signal 11 (SIGSEGV)"),
         (9, {R1: EXITED}, R0, "rank 1 ended with status 7 before the application did"),
         (-9, {R1: EXITED}, R0, "mpiexec of process set 1 (node a, b) was killed by signal 9 (SIGKILL)"),
-        (5, {}, R0, "rank 0 was ended by its mpiexec with status 5, as by MPI_Abort"),
-        (11, {}, None, "mpiexec of process set 1 (node a, b) ended with status 11"),
+        (5, {}, R0, "rank 0 was ended by its mpiexec with status 5, as after MPI_Abort"),
+        (11, {}, None, "mpiexec of process set 1 (node a, b) ended with status 11, as after MPI_Abort"),
     ],
 )
 def test_no_rank_is_said_to_have_ended_as_its_mpiexec_has(
